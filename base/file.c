@@ -1,0 +1,151 @@
+/* base/file.c - mapping, reading and replacing whole files. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens a regular file (or a pipe) for reading and tells its size. */
+static sp_err open_regular(const char *path, int *fd, size_t *n) {
+  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (*fd < 0) return sp_fail_errno(errno, "%s", path);
+  struct stat st;
+  int failed = fstat(*fd, &st) ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
+  if (failed) {
+    close(*fd);
+    return sp_fail_errno(failed, "%s", path);
+  }
+  *n = (size_t)st.st_size;
+  return SP_OK;
+}
+
+sp_err sp_map_open(const char *path, sp_map *out) {
+  *out = (sp_map){0};
+  int fd;
+  size_t n;
+  sp_err err = open_regular(path, &fd, &n);
+  if (err) return err;
+  if (n) {
+    void *data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED)
+      err = sp_fail_errno(errno, "%s: cannot map %zu bytes", path, n);
+    else
+      *out = (sp_map){data, n};
+  }
+  close(fd);
+  return err;
+}
+
+void sp_map_close(sp_map *m) {
+  if (m->data) munmap((void *)(uintptr_t)m->data, m->n);
+  *m = (sp_map){0};
+}
+
+sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n) {
+  *out = NULL;
+  *n = 0;
+  int fd;
+  size_t size;
+  sp_err err = open_regular(path, &fd, &size);
+  if (err) return err;
+  if (size > max) {
+    err = sp_fail(SP_EINVAL, "%s: %zu bytes, at most %zu are read", path, size, max);
+    goto done;
+  }
+  char *data = malloc(size + 1);
+  if (!data) {
+    err = sp_fail(SP_ENOMEM, "%s: %zu bytes: out of memory", path, size);
+    goto done;
+  }
+  size_t got = 0;
+  while (got < size) {
+    ssize_t r = read(fd, data + got, size - got);
+    if (r < 0 && errno == EINTR) continue;
+    if (r < 0) err = sp_fail_errno(errno, "%s", path);
+    if (r <= 0) break; /* 0: the file shrank; what there is, is the file */
+    got += (size_t)r;
+  }
+  if (err) {
+    free(data);
+    goto done;
+  }
+  data[got] = '\0';
+  *out = data;
+  *n = got;
+done:
+  close(fd);
+  return err;
+}
+
+sp_err sp_out_open(const char *path, sp_out *out) {
+  *out = (sp_out){0};
+  if (strcmp(path, "-") == 0) {
+    out->f = stdout;
+    return SP_OK;
+  }
+  out->path = strdup(path);
+  if (!out->path || asprintf(&out->tmp, "%s.tmp-%ld", path, (long)getpid()) < 0) {
+    out->tmp = NULL;
+    sp_out_abort(out);
+    return sp_fail(SP_ENOMEM, "%s: out of memory", path);
+  }
+  out->f = fopen(out->tmp, "wbe");
+  if (!out->f) {
+    sp_err err = sp_fail_errno(errno, "%s: cannot write", path);
+    sp_out_abort(out);
+    return err;
+  }
+  return SP_OK;
+}
+
+sp_err sp_out_commit(sp_out *out) {
+  const char *name = out->path ? out->path : "standard output";
+  int failed = fflush(out->f) ? errno : ferror(out->f) ? EIO : 0;
+  if (!out->path) {
+    out->f = NULL;
+    return failed ? sp_fail_errno(failed, "%s: cannot write", name) : SP_OK;
+  }
+  if (!failed && fsync(fileno(out->f))) failed = errno;
+  if (fclose(out->f) && !failed) failed = errno;
+  out->f = NULL;
+  if (!failed && rename(out->tmp, out->path)) failed = errno;
+  sp_err err = failed ? sp_fail_errno(failed, "%s: cannot write", name) : SP_OK;
+  if (!failed) {
+    free(out->tmp);
+    out->tmp = NULL; /* nothing to remove */
+  }
+  sp_out_abort(out);
+  return err;
+}
+
+void sp_out_abort(sp_out *out) {
+  if (out->f && out->f != stdout) fclose(out->f);
+  if (out->tmp) unlink(out->tmp);
+  free(out->tmp);
+  free(out->path);
+  *out = (sp_out){0};
+}
+
+char *sp_path_join(const char *dir, const char *name) {
+  char *path;
+  size_t n = strlen(dir);
+  const char *slash = n && dir[n - 1] != '/' ? "/" : "";
+  if (asprintf(&path, "%s%s%s", dir, slash, name) < 0) {
+    sp_fail(SP_ENOMEM, "%s: out of memory", dir);
+    return NULL;
+  }
+  return path;
+}
+
+bool sp_path_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+bool sp_path_is_dir(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}

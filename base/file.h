@@ -1,0 +1,44 @@
+/* base/file.h - whole files: mapped for reading, replaced in one step for writing. */
+#ifndef SP_FILE_H
+#define SP_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+/* A file's bytes, mapped read-only. An empty file has data NULL and n 0. */
+typedef struct sp_map {
+  const uint8_t *data;
+  size_t n;
+} sp_map;
+
+/* Errors: ENOTFOUND, EIO (a directory too). The caller ends it with sp_map_close(). */
+sp_err sp_map_open(const char *path, sp_map *out);
+void sp_map_close(sp_map *m); /* {0} is fine */
+
+/* Reads all of `path` into a malloc'ed, NUL-terminated block (*n without the NUL).
+ * More than `max` bytes is EINVAL. The caller frees *out. */
+sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n);
+
+/* A file that appears under its name only when it is complete: written beside it as
+ * PATH.tmp-PID, flushed to disk and renamed by commit, removed by abort. PATH "-" is
+ * standard output, written as it comes. */
+typedef struct sp_out {
+  FILE *f;
+  char *path, *tmp; /* NULL for standard output */
+} sp_out;
+
+sp_err sp_out_open(const char *path, sp_out *out); /* Errors: ENOTFOUND, EIO, ENOMEM */
+sp_err sp_out_commit(sp_out *out); /* Errors: EIO (disk full); then as aborted */
+void sp_out_abort(sp_out *out);
+
+/* "dir/name" in a malloc'ed string, or NULL when memory is out (and the failure is kept).
+ */
+char *sp_path_join(const char *dir, const char *name);
+bool sp_path_exists(const char *path);
+bool sp_path_is_dir(const char *path);
+
+#endif
