@@ -1,0 +1,99 @@
+/* encoder/encoder.h - a text becomes a sparse vector: the one interface of all families.
+ *
+ * An encoder has two sides. Documents and queries may be encoded alike (SPLADE) or not
+ * (inference-free: the query is a table look-up; lexical: impacts against IDF). */
+#ifndef SP_ENCODER_H
+#define SP_ENCODER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/vec.h"
+
+typedef struct sp_encoder sp_encoder;
+
+typedef enum sp_side { SP_DOCUMENT, SP_QUERY } sp_side;
+
+/* UTF-8; invalid bytes count as U+FFFD. Borrowed. */
+typedef struct sp_text {
+  const char *data;
+  size_t n;
+} sp_text;
+
+typedef struct sp_encoder_options {
+  const char *device;    /* "auto", "cpu" or "cuda" */
+  const char *precision; /* "auto", "f32", "int8" (CPU), "bf16", "f16" (CUDA) */
+  unsigned n_threads;    /* 0: one for each processor */
+  uint32_t batch_tokens; /* most tokens in one forward pass; 0: chosen */
+  uint32_t max_length;   /* cut texts to this many tokens; 0: the model's own limit */
+  uint32_t top_k;        /* keep the k largest weights; 0: as the model ships it */
+  float threshold;       /* drop weights below; 0: none */
+  bool
+      neural_queries; /* send queries through the model even where a query table exists */
+  const char *idf; /* path of an idf.json to use as the query table; NULL: the model's */
+} sp_encoder_options;
+sp_encoder_options sp_encoder_defaults(void);
+
+/* Opens a model directory as hubs ship it. On SP_OK the caller owns *out.
+ * Errors: ENOTFOUND, EFORMAT, EIO, ENOMEM, ECUDA, EINVAL (an option does not fit). */
+sp_err sp_encoder_open(const char *dir, const sp_encoder_options *options,
+                       sp_encoder **out);
+
+typedef struct sp_lexical_options {
+  const char *tokenizer; /* tokenizer.json or vocab.txt: terms are its ids; NULL: Unicode
+                            words, with a vocabulary that grows with the documents */
+  double k1, b;          /* BM25; 0.9 and 0.4 by default */
+  unsigned n_threads;
+} sp_lexical_options;
+sp_err sp_encoder_open_lexical(const sp_lexical_options *options, sp_encoder **out);
+
+/* Opens the encoder an index was built with, from what sp_encoder_save() wrote into it.
+ * `model_dir` replaces the directory kept there (NULL: that one). Errors: as open. */
+sp_err sp_encoder_restore(const void *state, size_t n, const char *model_dir,
+                          const sp_encoder_options *options, sp_encoder **out);
+
+/* Appends everything needed to restore it: statistics, vocabulary and tokenizer of a
+ * lexical encoder; the absolute directory of a model. Errors: ENOMEM. */
+sp_err sp_encoder_save(const sp_encoder *e, sp_buf *out);
+void sp_encoder_free(sp_encoder *e); /* NULL is fine */
+
+/* Terms are 0 .. n_terms-1. Grows while a lexical encoder over words sees documents. */
+uint32_t sp_encoder_n_terms(const sp_encoder *e);
+
+/* Encodes n texts into out[n] ({0} or reused; the caller frees them). A document's vector
+ * is final only after sp_encoder_finish_document(). The same text gives the same vector
+ * whatever the batch. Documents: one call at a time. Queries: any number of threads at
+ * once. Errors: ENOMEM, ECUDA, EINVAL. */
+sp_err sp_encoder_encode(sp_encoder *e, sp_side side, const sp_text *texts, size_t n,
+                         sp_vec *out);
+
+/* Lexical weights depend on the whole collection: encode gives a document's term
+ * frequencies, observe counts it into the statistics (sign +1) or out of them (-1), and
+ * finish turns frequencies into BM25 impacts once all are counted. For other families
+ * encode is all and these do nothing. */
+bool sp_encoder_learns(const sp_encoder *e);
+sp_err sp_encoder_observe(sp_encoder *e, const sp_vec *frequencies, int sign);
+void sp_encoder_finish_document(const sp_encoder *e, sp_vec *v);
+
+/* Where a query's weights come from a table (IDF, learned), writes weight[n_terms] and
+ * returns true: an index builder may lean on it. Otherwise false. */
+bool sp_encoder_query_weights(const sp_encoder *e, float *weight);
+
+/* The term's spelling for people; borrowed from `e` until the next document; NULL: none.
+ */
+const char *sp_encoder_term(const sp_encoder *e, uint32_t term, size_t *n);
+
+/* The contract: a flat JSON object of everything that decides the vectors (family, hashes
+ * of weights, tokenizer and query table, n_terms, pooling, activation, max_length,
+ * prompts, k1, b ...). *out is the caller's. Errors: ENOMEM. */
+sp_err sp_encoder_contract(const sp_encoder *e, json_t **out);
+
+/* SP_OK when equal; else EINVAL with a sentence that names the first field that differs
+ * and both values. `where` names the index. */
+sp_err sp_contract_compare(const json_t *stored, const json_t *given, const char *where);
+
+#endif

@@ -1,0 +1,72 @@
+/* encoder/tokenizer.h - text in, token ids out, exactly as the model's own tokenizer does
+ * it.
+ *
+ * Families: WordPiece, byte-level BPE, SentencePiece-style BPE with byte fallback,
+ * Unigram; all from `tokenizer.json` (Hugging Face `tokenizers` layout), WordPiece also
+ * from `vocab.txt`. The file's own truncation and padding blocks never count. */
+#ifndef SP_TOKENIZER_H
+#define SP_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Immutable once open: any number of threads may share one. */
+typedef struct sp_tokenizer sp_tokenizer;
+
+/* `path`: tokenizer.json, vocab.txt (any other name than *.json: one token a line, BERT's
+ * uncased rules), or a directory that holds one of them. On SP_OK the caller owns *out.
+ * Errors: ENOTFOUND, EIO, EFORMAT (names the file and what is wrong with it), ENOMEM. */
+sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out);
+
+/* The same from the bytes of a tokenizer.json; `where` names them in messages. */
+sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
+                          sp_tokenizer **out);
+void sp_tokenizer_free(sp_tokenizer *t); /* NULL is fine */
+
+/* One text's tokens. {0} is empty; reused from call to call without reallocating once it
+ * has grown. Not shared between threads: it holds the scratch of the call too. */
+typedef struct sp_tokens {
+  uint32_t *ids; /* [n] */
+  uint32_t *begin,
+      *end; /* [n] bytes of the original text, end exclusive; filled on request */
+  uint32_t n, cap;
+  struct sp_token_scratch *scratch; /* private */
+} sp_tokens;
+void sp_tokens_free(sp_tokens *t);
+
+typedef struct sp_tokenize_options {
+  bool special_tokens; /* put [CLS] ... [SEP] (whatever the post-processor says) around */
+  bool offsets;        /* fill begin and end */
+  uint32_t
+      max_length; /* cut on the right to this many ids, special ones counted; 0: never */
+} sp_tokenize_options;
+
+/* Tokenizes text[0..n); invalid UTF-8 counts as U+FFFD. Literal special tokens in the
+ * text become their ids. Texts of 4 GiB and more are EINVAL. Errors: ENOMEM, EINVAL. */
+sp_err sp_tokenizer_encode(const sp_tokenizer *t, const char *text, size_t n,
+                           const sp_tokenize_options *options, sp_tokens *out);
+
+uint32_t sp_tokenizer_n_ids(const sp_tokenizer *t); /* the largest id + 1 */
+
+/* The token's spelling in the vocabulary ("##ing"), or NULL for an id that is not used.
+ * Borrowed from `t`; *n its bytes. */
+const char *sp_tokenizer_token(const sp_tokenizer *t, uint32_t id, size_t *n);
+
+/* The id of a spelling, or UINT32_MAX. */
+uint32_t sp_tokenizer_find(const sp_tokenizer *t, const char *token, size_t n);
+
+/* True for special added tokens ([CLS], <s>, ...). */
+bool sp_tokenizer_is_special(const sp_tokenizer *t, uint32_t id);
+
+/* 64-bit hash of everything that decides the ids: part of the encoder's contract. */
+uint64_t sp_tokenizer_hash(const sp_tokenizer *t);
+
+/* Appends a tokenizer.json that parses to the same tokenizer: an index keeps it.
+ * Errors: ENOMEM. */
+sp_err sp_tokenizer_save(const sp_tokenizer *t, sp_buf *out);
+
+#endif
