@@ -1,0 +1,88 @@
+/* index/segment.h - what a search sees of one segment: pointers into the map, nothing
+ * copied.
+ *
+ * A segment is an immutable batch of documents with their vectors (the forward index)
+ * and, once sealed, inverted lists of blocks with summaries. Everything here is borrowed
+ * from the snapshot (index/index.h) and lives as long as it. All arrays are little-endian
+ * and lie in the map as they are used; how they get there is index/format.h. */
+#ifndef SP_SEGMENT_H
+#define SP_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SP_CHUNK_DOCS = 4096 }; /* documents in one chunk of the forward index */
+
+/* One document's vector: terms ascending, weights as IEEE half bits (base/half.h), > 0.
+ */
+typedef struct sp_doc {
+  const void *terms;       /* [n] uint16_t or uint32_t: sp_segment.term_bytes */
+  const uint16_t *weights; /* [n] f16 */
+  uint32_t n;
+} sp_doc;
+
+/* One chunk of the forward index. Document i of the chunk has its terms at
+ * base + 4 * start[i] and its weights right after the terms (rounded up to 2 bytes). */
+typedef struct sp_forward_chunk {
+  const uint8_t *base;   /* 64-byte aligned */
+  const uint32_t *start; /* [documents of the chunk + 1], in units of 4 bytes */
+  const uint16_t *n;     /* [documents of the chunk] entries */
+} sp_forward_chunk;
+
+/* One term's inverted list: blocks of documents that lie close together, and the blocks'
+ * summaries inverted by term: for the summary terms s that a query holds, the entries
+ * summary_start[s] .. summary_start[s + 1] say that summary summary_block[e] has the
+ * weight block_min[b] + block_step[b] * summary_code[e] there. A summary is the
+ * coordinate-wise maximum of its documents cut to a share of its mass, so an inner
+ * product with it is an estimate, not a bound; block_cut[b] is the largest weight that
+ * was cut off. (Bruch, Nardini, Rulli, Venturini: SIGIR 2024, sections 5 and 6.) */
+typedef struct sp_list {
+  uint32_t n_docs;          /* postings kept by static pruning */
+  uint32_t n_blocks;        /* at most 65,535 */
+  uint32_t n_summary_terms; /* distinct terms of all summaries */
+  uint32_t n_all_docs;      /* postings before static pruning: the document frequency */
+  const uint32_t *docs;     /* [n_docs] segment-local ids, grouped by block */
+  const uint32_t *block_start;   /* [n_blocks + 1] into docs */
+  const void *summary_terms;     /* [n_summary_terms] ascending; width as sp_doc.terms */
+  const uint32_t *summary_start; /* [n_summary_terms + 1] into the two below */
+  const uint16_t *summary_block; /* [summary_start[n_summary_terms]] */
+  const uint8_t *summary_code;   /* [summary_start[n_summary_terms]] */
+  const float *block_min, *block_step, *block_cut; /* [n_blocks] */
+  float max_weight;                                /* the list's largest weight */
+  float max_discarded; /* the largest weight that static pruning threw out; 0: none */
+} sp_list;
+
+typedef struct sp_segment {
+  uint32_t id;
+  uint32_t first_doc; /* internal id of its document 0; ids are first_doc .. + n_docs-1 */
+  uint32_t n_docs;    /* deleted ones included */
+  uint32_t n_deleted;
+  uint32_t n_terms;        /* every term in it is below this */
+  uint8_t term_bytes;      /* 2 when n_terms <= 65,536, else 4 */
+  bool sealed;             /* has lists; otherwise it is searched document by document */
+  uint64_t nnz;            /* entries of all its vectors */
+  const uint64_t *deleted; /* bitset [(n_docs + 63) / 64], or NULL: none */
+  const sp_forward_chunk *chunks;    /* [(n_docs + 4095) / 4096] */
+  const uint8_t *const *list_chunks; /* the values that hold the lists */
+  const uint64_t *list_at; /* [n_terms] where each term's list lies; 0: no list */
+} sp_segment;
+
+static inline sp_doc sp_segment_doc(const sp_segment *s, uint32_t doc) {
+  const sp_forward_chunk *c = &s->chunks[doc / SP_CHUNK_DOCS];
+  uint32_t i = doc % SP_CHUNK_DOCS, n = c->n[i];
+  const uint8_t *at = c->base + (size_t)c->start[i] * 4;
+  return (sp_doc){at, (const uint16_t *)(const void *)(at + (size_t)n * s->term_bytes),
+                  n};
+}
+
+static inline bool sp_segment_is_deleted(const sp_segment *s, uint32_t doc) {
+  return s->deleted && (s->deleted[doc / 64] >> doc % 64 & 1);
+}
+
+/* The list of `term`; false when the term has none (or is not below n_terms). No failure:
+ * the snapshot checked the lists' extents when it was opened, or does so on first touch.
+ */
+bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out);
+
+#endif

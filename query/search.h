@@ -1,0 +1,50 @@
+/* query/search.h - the k best documents for a query vector: pruned by blocks, or exact.
+ */
+#ifndef SP_SEARCH_H
+#define SP_SEARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/vec.h"
+#include "index/index.h"
+
+typedef struct sp_search_params {
+  uint32_t k;         /* 1 .. 10,000 */
+  bool exact;         /* score every document: the ground truth */
+  uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all */
+  /* A block is skipped when its estimate is below heap_factor times the k-th score:
+   * larger skips more, 0 skips nothing. This is the sense of Seismic's own code;
+   * OpenSearch's parameter of this name is the inverse (theirs = 1 / ours). */
+  float heap_factor;
+} sp_search_params;
+sp_search_params sp_search_defaults(void); /* k 10, and what keeps recall@10 near 0.99 */
+
+/* Hits come best first: score descending, equal scores by internal id ascending. */
+typedef struct sp_hit {
+  uint32_t doc; /* internal id */
+  float score;  /* <query, document>, exact over all terms in either mode */
+} sp_hit;
+
+typedef struct sp_search_stats {
+  uint32_t n_docs_scored;
+  uint32_t n_lists;
+  uint32_t n_blocks;         /* whose summaries were scored */
+  uint32_t n_blocks_visited; /* whose documents were scored */
+} sp_search_stats;
+
+/* The scratch of one search at a time: made once a thread, reused; no allocation in a
+ * search once k has been seen. Borrows the snapshot. Errors: ENOMEM. */
+typedef struct sp_searcher sp_searcher;
+sp_err sp_searcher_new(const sp_snapshot *s, sp_searcher **out);
+void sp_searcher_free(sp_searcher *s); /* NULL is fine */
+
+/* Writes at most params->k hits to the caller's hits[k] and their number to *n_hits.
+ * Documents with score 0 are never hits. Query terms the index does not have count for
+ * nothing; a negative or non-finite weight is EINVAL. `stats` may be NULL. Errors:
+ * EINVAL, ENOMEM. (Bruch, Nardini, Rulli, Venturini: SIGIR 2024, algorithm 2.) */
+sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *params,
+                 sp_hit *hits, uint32_t *n_hits, sp_search_stats *stats);
+
+#endif
