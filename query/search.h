@@ -10,8 +10,10 @@
 #include "base/vec.h"
 #include "index/index.h"
 
+enum { SP_MAX_K = 10000 };
+
 typedef struct sp_search_params {
-  uint32_t k;         /* 1 .. 10,000 */
+  uint32_t k;         /* 1 .. SP_MAX_K */
   bool exact;         /* score every document: the ground truth */
   uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all */
   /* A block is skipped when its estimate is below heap_factor times the k-th score:
