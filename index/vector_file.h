@@ -17,15 +17,19 @@
  *
  * Block: a head of 40 bytes
  *    0  u8[4]  "BLOK"
- *    4  u32    flags: 1 terms are u32 (else u16); 2 weights are f32 (else f16); the rest
- * 0 8  u64    vectors in the file before this block 16  u32    n_vectors, 1 .. 2^20 20
- * u32    n_entries of all its vectors, at most 2^27 24  u32    ids_bytes, at most 2^27 28
- * u32    the largest term + 1; 0 without entries 32  u64    XXH3 of the head's bytes
- * 0..31 followed by the body and a body, each part padded with zeros to a multiple of 8
- * bytes: u32 n_entries of each vector   [n_vectors] u32 end of each vector's id within
- * the ids   [n_vectors], at most 65,535 bytes each u16 or u32 terms    [n_entries],
- * strictly ascending within a vector f16 or f32 weights  [n_entries], finite and > 0 u8
- * ids   [ids_bytes], in the order of the vectors, without separators
+ *    4  u32    flags: 1 terms are u32 (else u16); 2 weights are f32 (else f16); the rest 0
+ *    8  u64    vectors in the file before this block
+ *   16  u32    n_vectors, 1 .. 2^20
+ *   20  u32    n_entries of all its vectors, at most 2^27
+ *   24  u32    ids_bytes, at most 2^27
+ *   28  u32    the largest term + 1; 0 without entries
+ *   32  u64    XXH3 of the head's bytes 0..31 followed by the body
+ * and a body, each part padded with zeros to a multiple of 8 bytes:
+ *   u32  n_entries of each vector                     [n_vectors]
+ *   u32  end of each vector's id within the ids       [n_vectors], at most 65,535 bytes each
+ *   u16 or u32  terms, strictly ascending in a vector [n_entries]
+ *   f16 or f32  weights, finite and > 0               [n_entries]
+ *   u8   ids, in the order of the vectors, without separators  [ids_bytes]
  *
  * End mark, 40 bytes, and nothing after it
  *    0  u8[4]  "ENDS"
