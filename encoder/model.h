@@ -11,10 +11,11 @@
  *                                              x = x + mlp(mlp_norm(x))
  *   x = final_norm(x) if there is one
  *   attention: q, k, v = Wq x + bq ...; RoPE on q and k if rope_theta > 0; per head
- * softmax (q k / sqrt(head_dim)) v over the keys it may see; o mlp: down(act(up x + b)),
- * or gated where `gate` is there: down(act(gate x) * (up x)) head: y =
- * transform_norm(act(transform x + b)) if there is a transform, else y = x logits =
- * decoder y + bias; vector = activation(max over the pooled positions)
+ *              softmax(q k / sqrt(head_dim)) v over the keys it may see; then o
+ *   mlp:       down(act(up x + b)), or where `gate` is there: down(act(gate x) * (up x))
+ *   head:      y = transform_norm(act(transform x + b)) if there is a transform, else x
+ *              logits = decoder y + bias
+ *   vector = activation(max over the pooled positions of the logits)
  *
  * A norm or matrix that a model lacks has data NULL. */
 #ifndef SP_MODEL_H
