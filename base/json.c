@@ -27,7 +27,9 @@ sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out) {
   if (err) return err;
   json_error_t e;
   *out = json_loadb(text, n, FLAGS, &e);
-  if (!*out)
+  if (!*out && n == 0)
+    err = sp_fail(SP_EFORMAT, "%s: the file is empty", path);
+  else if (!*out)
     err = json_error_code(&e) == json_error_out_of_memory
               ? sp_fail(SP_ENOMEM, "%s: out of memory", path)
               : sp_fail(SP_EFORMAT, "%s:%d: not JSON: %s", path, e.line, e.text);

@@ -44,7 +44,7 @@ typedef struct sp_backend_options {
   const char *precision; /* "auto", or one of the backend's own: "f32", "int8" (CPU),
                             "bf16", "f16" (CUDA) */
   unsigned n_threads;    /* host threads; 0: one for each processor */
-  uint32_t max_tokens;   /* most tokens in one batch: buffers may be sized by it */
+  uint32_t max_tokens;   /* most tokens in one batch, unless one text alone has more */
   uint32_t n_slots;      /* batches that may be under way at once, 1.. */
 } sp_backend_options;
 

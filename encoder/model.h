@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/pool.h"
 #include "encoder/model_config.h"
 #include "encoder/safetensors.h"
 
@@ -32,6 +33,7 @@
 typedef struct sp_lora {
   const sp_tensor *a; /* [rank, cols] */
   const sp_tensor *b; /* [rows, rank] */
+  uint32_t first_row; /* of B, where the matrix is a part of a fused one */
   float scale;
 } sp_lora;
 
@@ -133,5 +135,10 @@ void sp_model_close(sp_model *m); /* NULL is fine */
  * ("layers.3.attention.q.weight"). Stops at the first failure. */
 typedef sp_err (*sp_matrix_visit)(void *context, const char *role, const sp_matrix *m);
 sp_err sp_model_visit(const sp_model *m, sp_matrix_visit visit, void *context);
+
+/* 64-bit hash of everything that decides the network's answers: every weight it uses,
+ * whole, with its role and shape, and the numbers of its configuration. `pool` shares the
+ * work. Errors: ENOMEM. */
+sp_err sp_model_hash(const sp_model *m, sp_pool *pool, uint64_t *out);
 
 #endif

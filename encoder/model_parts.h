@@ -1,0 +1,44 @@
+/* encoder/model_parts.h - the steps of opening a model; private to the encoder/model_*.c.
+ */
+#ifndef SP_MODEL_PARTS_H
+#define SP_MODEL_PARTS_H
+
+#include "encoder/model.h"
+
+/* What the modules say about the directory's layout (encoder/model_modules.c). All
+ * strings are owned; released by sp_layout_free(). */
+typedef struct sp_layout {
+  char *transformer_dir; /* where config.json, the weights and the tokenizer lie */
+  char *query_table_dir; /* the SparseStaticEmbedding's folder; NULL: none */
+  char *dense_dir;       /* a projection's folder; NULL: none */
+  bool has_pooling;      /* SpladePooling, or a plain directory: a decoder is needed */
+} sp_layout;
+
+/* Reads modules.json (router_config.json, the modules' own config.json) where there is
+ * one; fills m->log1p_times and the token mask of m->tokens. Errors: as sp_model_open().
+ */
+sp_err sp_layout_read(sp_model *m, sp_layout *out);
+void sp_layout_free(sp_layout *l);
+
+/* Finds every weight of m->config's network in `t` by its family's names and checks its
+ * shape. Errors: EFORMAT, ENOMEM. */
+sp_err sp_model_bind(sp_model *m, const sp_tensors *t, bool need_decoder);
+
+/* One matrix [rows, cols] (or a vector: rows 1) by name. Errors: EFORMAT. */
+sp_err sp_matrix_bind(const sp_tensors *t, const char *name, uint32_t rows, uint32_t cols,
+                      sp_matrix *out);
+
+/* Opens the directory's weights into m->files. */
+sp_err sp_model_add_file(sp_model *m, const char *dir, const char *file,
+                         sp_tensors **out);
+
+/* Puts the adapter in `dir` onto the opened base model. Errors: as sp_model_open(). */
+sp_err sp_lora_apply(sp_model *m, const char *dir);
+
+/* The directory of the adapter's base, malloc'ed, after checking adapter_config.json. */
+sp_err sp_lora_base(const char *dir, char **base);
+
+/* "dir/name" if that file is there, else NULL; *err is ENOMEM when memory is out. */
+char *sp_path_if_exists(const char *dir, const char *name, sp_err *err);
+
+#endif
