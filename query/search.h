@@ -15,7 +15,8 @@ enum { SP_MAX_K = 10000 };
 typedef struct sp_search_params {
   uint32_t k;         /* 1 .. SP_MAX_K */
   bool exact;         /* score every document: the ground truth */
-  uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all */
+  uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all (at
+                         most 65,536) */
   /* A block is skipped when its estimate is below heap_factor times the k-th score:
    * larger skips more, 0 skips nothing. This is the sense of Seismic's own code;
    * OpenSearch's parameter of this name is the inverse (theirs = 1 / ours). */

@@ -1,0 +1,41 @@
+/* base/cpu.c - asks the processor, then the environment. */
+#include "base/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static sp_cpu_level ask_processor(void) {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c"))
+    return SP_CPU_PORTABLE;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+      !__builtin_cpu_supports("avx512vbmi2"))
+    return SP_CPU_AVX2;
+  return SP_CPU_AVX512;
+#else
+  return SP_CPU_PORTABLE;
+#endif
+}
+
+sp_cpu_level sp_cpu_detect(void) {
+  sp_cpu_level level = ask_processor();
+  const char *wanted = getenv("SPINDLE_CPU");
+  if (!wanted) return level;
+  for (int i = SP_CPU_PORTABLE; i < (int)level; i++)
+    if (strcmp(wanted, sp_cpu_level_name((sp_cpu_level)i)) == 0) return (sp_cpu_level)i;
+  return level;
+}
+
+const char *sp_cpu_level_name(sp_cpu_level level) {
+  switch (level) {
+    case SP_CPU_AVX2:
+      return "avx2";
+    case SP_CPU_AVX512:
+      return "avx512";
+    case SP_CPU_PORTABLE:
+      break;
+  }
+  return "portable";
+}
