@@ -6,6 +6,10 @@
 #ifndef SP_ERR_H
 #define SP_ERR_H
 
+#ifdef __cplusplus
+extern "C" { /* for the CUDA kernels' launchers */
+#endif
+
 typedef enum sp_err {
   SP_OK = 0,
   SP_EINVAL,    /* an argument, option or request is wrong */
@@ -34,5 +38,9 @@ const char *sp_err_message(void);
 /* Puts "`prefix`: " before the kept sentence and returns `err`: for callers that know
  * where. */
 sp_err sp_err_at(sp_err err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,116 @@
+// kernels/cuda/norm.cu - LayerNorm with its residual, RMSNorm, unit-length rows.
+//
+// Bound by memory: a row is read once into registers, both passes over it (mean, then
+// variance) run there, and it is written once.
+#include "kernels/cuda_norm.h"
+
+#include "kernels/cuda/row.cuh"
+
+namespace {
+
+template <typename T, typename X, int kTeam, int kVecs>
+__global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam)
+    norm_kernel(sp_cuda_norm_args a) {
+  const int r = sp::team_row<kTeam>();
+  if (r >= a.n_rows) return;
+
+  const int64_t at = int64_t(r) * a.stride;
+  const X *x = static_cast<const X *>(a.x) + at;
+  const T *residual = a.residual ? static_cast<const T *>(a.residual) + at : nullptr;
+
+  sp::Row<kTeam, kVecs> row(a.dim, a.stride);
+  row.load([&](int group, float(&v)[8]) {
+    sp::load8(x + group * 8, v);
+    if (!residual) return;
+    float y[8];
+    sp::load8(residual + group * 8, y);
+    for (int j = 0; j < 8; j++) v[j] += y[j];
+  });
+  const float var = row.normalise(a.rms, a.gamma, a.beta, a.eps);
+  if (a.overflow && !isfinite(var) && row.rank() == 0) *a.overflow = 1;
+  row.store(static_cast<T *>(a.out) + at);
+}
+
+template <typename T, typename X>
+struct Launch {
+  const sp_cuda_norm_args &a;
+  cudaStream_t stream;
+  template <int kTeam, int kVecs>
+  void run(int grid, int threads) {
+    norm_kernel<T, X, kTeam, kVecs><<<grid, threads, 0, stream>>>(a);
+  }
+};
+
+struct unit_args {
+  const void *x;
+  const int32_t *rows;
+  float *out;
+  int n_rows, dim, stride;
+};
+
+template <typename T, int kTeam, int kVecs>
+__global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam) unit_kernel(unit_args a) {
+  const int r = sp::team_row<kTeam>();
+  if (r >= a.n_rows) return;
+
+  const T *x = static_cast<const T *>(a.x) + int64_t(a.rows[r]) * a.stride;
+  sp::Row<kTeam, kVecs> row(a.dim, a.stride);
+  row.load([&](int group, float(&v)[8]) { sp::load8(x + group * 8, v); });
+  const float scale = 1.f / fmaxf(sqrtf(row.sum_of_squares(0.f)), 1e-12f);
+  float *out = a.out + int64_t(r) * a.dim;
+#pragma unroll
+  for (int i = 0; i < kVecs; i++)
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      if (row.counts(i, j)) out[row.group(i) * 8 + j] = row.x[i][j] * scale;
+}
+
+template <typename T>
+struct UnitLaunch {
+  unit_args a;
+  cudaStream_t stream;
+  template <int kTeam, int kVecs>
+  void run(int grid, int threads) {
+    unit_kernel<T, kTeam, kVecs><<<grid, threads, 0, stream>>>(a);
+  }
+};
+
+}  // namespace
+
+sp_err sp_cuda_norm(const sp_cuda_norm_args *a, cudaStream_t stream) {
+  if (!sp::row_shape_ok(a->n_rows, a->dim, a->stride))
+    return sp_fail(SP_EINVAL, "norm: %d rows of %d, stride %d", a->n_rows, a->dim,
+                   a->stride);
+  if (!a->x || !a->gamma || !a->out || (a->residual && a->x_f32))
+    return sp_fail(SP_EINVAL,
+                   "norm: x, gamma and out are needed, and no residual to f32");
+  if (a->n_rows == 0) return SP_OK;
+
+  const bool f16 = a->type == SP_CUDA_F16;
+  if (f16 && a->x_f32)
+    sp::for_row_shape(a->n_rows, a->stride, Launch<__half, float>{*a, stream});
+  else if (f16)
+    sp::for_row_shape(a->n_rows, a->stride, Launch<__half, __half>{*a, stream});
+  else if (a->x_f32)
+    sp::for_row_shape(a->n_rows, a->stride, Launch<__nv_bfloat16, float>{*a, stream});
+  else
+    sp::for_row_shape(a->n_rows, a->stride,
+                      Launch<__nv_bfloat16, __nv_bfloat16>{*a, stream});
+  return sp_cuda_check(cudaGetLastError(), "norm");
+}
+
+sp_err sp_cuda_unit_rows(sp_cuda_type type, const void *x, int stride,
+                         const int32_t *rows, int n_rows, int dim, float *out,
+                         cudaStream_t stream) {
+  if (!sp::row_shape_ok(n_rows, dim, stride))
+    return sp_fail(SP_EINVAL, "unit rows: %d rows of %d, stride %d", n_rows, dim, stride);
+  if (!x || !rows || !out) return sp_fail(SP_EINVAL, "unit rows: an array is missing");
+  if (n_rows == 0) return SP_OK;
+
+  const unit_args a = {x, rows, out, n_rows, dim, stride};
+  if (type == SP_CUDA_F16)
+    sp::for_row_shape(n_rows, stride, UnitLaunch<__half>{a, stream});
+  else
+    sp::for_row_shape(n_rows, stride, UnitLaunch<__nv_bfloat16>{a, stream});
+  return sp_cuda_check(cudaGetLastError(), "unit rows");
+}
