@@ -14,6 +14,8 @@
 /* One subcommand. `argv[0]` is the subcommand's name. */
 typedef int (*cmd_main)(int argc, char **argv);
 
+int cmd_convert(int argc, char **argv); /* cmd_convert.c, and so on */
+
 /* An option, "--name VALUE" or "--name=VALUE" (or "-x VALUE"), or a flag without value.
  */
 typedef enum cmd_kind {

@@ -16,6 +16,7 @@ static const struct {
   cmd_main run;
   const char *summary;
 } COMMANDS[] = {
+    {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
     {"version", cmd_version, "print the version"},
 };
 
