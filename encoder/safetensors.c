@@ -293,7 +293,7 @@ static sp_err finish(sp_err err, sp_tensors *t, sp_tensors **out) {
 
 sp_err sp_tensors_open(const char *path, sp_tensors **out) {
   *out = NULL;
-  sp_tensors *t;
+  sp_tensors *t = NULL;
   sp_err err = new_tensors(path, 1, &t);
   if (err) return err;
   t->n_shards = 1;
@@ -303,7 +303,7 @@ sp_err sp_tensors_open(const char *path, sp_tensors **out) {
 sp_err sp_tensors_parse(const uint8_t *data, size_t n, const char *where,
                         sp_tensors **out) {
   *out = NULL;
-  sp_tensors *t;
+  sp_tensors *t = NULL;
   sp_err err = new_tensors(where, 1, &t);
   if (err) return err;
   t->n_shards = 1;
@@ -351,7 +351,7 @@ static sp_err open_shards(sp_tensors *t, const char *dir, const json_t *index) {
   json_object_foreach(map, name, file) {
     if (!json_is_string(file))
       return sp_fail(SP_EFORMAT, "%s: the shard of %s is not a file name", t->path, name);
-    size_t at;
+    size_t at = 0;
     sp_err err = shard_of(t, dir, json_string_value(file), &at);
     if (err) return err;
     if (!json_object_get(t->shards[at].header, name))
@@ -365,7 +365,7 @@ static sp_err open_sharded(const char *dir, const char *index_path, sp_tensors *
   json_t *index;
   sp_err err = sp_json_load_file(index_path, MAX_INDEX_BYTES, &index);
   if (err) return err;
-  sp_tensors *t;
+  sp_tensors *t = NULL;
   err = new_tensors(index_path, MAX_SHARDS, &t);
   if (!err) err = finish(open_shards(t, dir, index), t, out);
   json_decref(index);
