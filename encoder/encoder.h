@@ -83,6 +83,25 @@ void sp_encoder_finish_document(const sp_encoder *e, sp_vec *v);
  * returns true: an index builder may lean on it. Otherwise false. */
 bool sp_encoder_query_weights(const sp_encoder *e, float *weight);
 
+/* Token vectors of one text (ColBERT): a row for each token that gives one. {0} is empty;
+ * reused from call to call; ended by sp_token_rows_free(). */
+typedef struct sp_token_rows {
+  float *rows;   /* [n, dim], of length 1 where the model normalises them */
+  uint32_t *ids; /* [n] the tokens, for sp_encoder_term() */
+  uint32_t n, cap;
+} sp_token_rows;
+void sp_token_rows_free(sp_token_rows *r);
+
+/* The width of token vectors, or 0 where the model has none. */
+uint32_t sp_encoder_token_dim(const sp_encoder *e);
+
+/* Token vectors of n texts into out[n], and in the same pass their sparse vectors into
+ * vectors[n] (NULL: not wanted). Queries go through the network here even where a table
+ * gives their sparse vector; `vectors` then are the table's. Threads as
+ * sp_encoder_encode(). Errors: EINVAL (no such vectors in this model), ENOMEM, ECUDA. */
+sp_err sp_encoder_encode_tokens(sp_encoder *e, sp_side side, const sp_text *texts,
+                                size_t n, sp_vec *vectors, sp_token_rows *out);
+
 /* The term's spelling for people; borrowed from `e` until the next document; NULL: none.
  */
 const char *sp_encoder_term(const sp_encoder *e, uint32_t term, size_t *n);
