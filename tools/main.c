@@ -17,6 +17,7 @@ static const struct {
   const char *summary;
 } COMMANDS[] = {
     {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
+    {"eval", cmd_eval, "measure a run against judgements"},
     {"version", cmd_version, "print the version"},
 };
 
