@@ -18,6 +18,7 @@ static const struct {
 } COMMANDS[] = {
     {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
     {"eval", cmd_eval, "measure a run against judgements"},
+    {"tokenize", cmd_tokenize, "the token ids of texts"},
     {"version", cmd_version, "print the version"},
 };
 

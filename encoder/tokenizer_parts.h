@@ -1,0 +1,278 @@
+/* encoder/tokenizer_parts.h - what a tokenizer is made of. Private to the tokenizer.
+ *
+ * The way of a text: added tokens are cut out of it; each piece between them is
+ * normalized (normalizer.h), searched for the added tokens that want normalized text, cut
+ * into words (pretokenizer.h), and each word into tokens (wordpiece.h, bpe.h, unigram.h);
+ * the post-processor puts special tokens around. */
+#ifndef SP_TOKENIZER_PARTS_H
+#define SP_TOKENIZER_PARTS_H
+
+#include <jansson.h>
+
+#include "base/strmap.h"
+#include "encoder/draft.h"
+#include "encoder/tokenizer.h"
+#include "encoder/trie.h"
+#include "encoder/unicode.h"
+#include "encoder/word_cache.h"
+
+/* ---- vocabulary ---- */
+
+typedef struct sp_vocab {
+  sp_strmap *tokens;   /* spelling -> number */
+  uint32_t *id_of;     /* [count] number -> id */
+  uint32_t *number_of; /* [n_ids] id -> number, or SP_STRMAP_NONE */
+  uint32_t n_ids;      /* the largest id + 1 */
+  uint32_t cap;        /* of id_of */
+  uint32_t cap_ids;    /* of number_of */
+  uint32_t max_ids;    /* an id at or above it is refused: the file could not fill it */
+} sp_vocab;
+
+/* Adds a token. A spelling that is there already with this id is fine; with another id,
+ * or an id that another spelling has, is EFORMAT. Errors: ENOMEM, EFORMAT. */
+sp_err sp_vocab_add(sp_vocab *v, const char *token, size_t n, int64_t id,
+                    const char *where);
+uint32_t sp_vocab_find(const sp_vocab *v, const char *token, size_t n);
+const char *sp_vocab_token(const sp_vocab *v, uint32_t id, size_t *n);
+
+/* Reads {"token": id, ...}. Errors: ENOMEM, EFORMAT. */
+sp_err sp_vocab_read(sp_vocab *v, const json_t *object, const char *where);
+void sp_vocab_free(sp_vocab *v);
+
+/* ---- added tokens ---- */
+
+typedef struct sp_added_token {
+  const char *content; /* borrowed from the vocabulary */
+  size_t n;
+  uint32_t id;
+  bool single_word, lstrip, rstrip, normalized, special;
+} sp_added_token;
+
+/* The added tokens that are looked for at the same time. */
+typedef struct sp_added_set {
+  sp_trie trie;     /* values: places in `tokens` */
+  bool begins[256]; /* bytes that one begins with */
+  bool any;
+} sp_added_set;
+
+typedef struct sp_added {
+  sp_added_token *tokens; /* [n] */
+  size_t n;
+  sp_added_set raw, normalized; /* looked for before and after normalization */
+} sp_added;
+
+/* A match in a text: the blanks that lstrip and rstrip swallow are in it. */
+typedef struct sp_added_match {
+  const sp_added_token *token;
+  size_t begin, end;
+} sp_added_match;
+
+/* Finds the leftmost, longest token at or after *at, which moves behind it; `from` is the
+ * end of the match before (lstrip goes no further back). False: none. */
+bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode *u,
+                   const char *s, size_t n, size_t from, size_t *at, sp_added_match *out);
+
+struct sp_tokenizer;
+
+/* Reads "added_tokens"; they join the vocabulary. */
+sp_err sp_added_read(struct sp_tokenizer *t, const json_t *array, const char *where);
+
+/* Makes the sets, once the normalizer is known: it normalizes the contents too. */
+sp_err sp_added_prepare(struct sp_tokenizer *t);
+void sp_added_free(sp_added *a);
+
+/* ---- normalizer ---- */
+
+typedef enum sp_norm_kind {
+  SP_NORM_BERT,
+  SP_NORM_NFC,
+  SP_NORM_NFD,
+  SP_NORM_NFKC,
+  SP_NORM_NFKD,
+  SP_NORM_LOWERCASE,
+  SP_NORM_STRIP_ACCENTS,
+  SP_NORM_STRIP,
+  SP_NORM_PREPEND,
+  SP_NORM_REPLACE,
+  SP_NORM_PRECOMPILED
+} sp_norm_kind;
+
+/* A map of character clusters to replacements, as SentencePiece compiles it: a
+ * double-array trie over `n_units` units, and NUL-terminated replacements. */
+typedef struct sp_charsmap {
+  uint32_t *units;
+  size_t n_units;
+  char *values;
+  size_t n_values;
+} sp_charsmap;
+
+typedef struct sp_norm_step {
+  sp_norm_kind kind;
+  bool clean, chinese, accents, lower; /* BERT; `accents`: they are stripped */
+  bool left, right;                    /* Strip */
+  char *pattern, *content;             /* Replace, Prepend (content only) */
+  size_t n_pattern, n_content;
+  size_t repeat; /* Replace: pattern is one character, this often or more; 0: as it is */
+  sp_charsmap map;
+  uint8_t ascii[128]; /* BERT: what becomes of it */
+  bool drops[128];    /* BERT: nothing */
+} sp_norm_step;
+
+typedef struct sp_normalizer {
+  sp_norm_step *steps; /* [n], sequences flattened */
+  size_t n;
+} sp_normalizer;
+
+sp_err sp_normalizer_read(sp_normalizer *z, const json_t *o, const char *where);
+void sp_normalizer_free(sp_normalizer *z);
+
+/* Characters that wait until their order is known. */
+typedef struct sp_pending {
+  struct sp_pending_char {
+    uint32_t code;
+    int32_t change;
+    uint8_t class_;
+  } * chars;
+  size_t n, cap;
+} sp_pending;
+
+/* What the steps need besides the text: reused from call to call. */
+typedef struct sp_norm_scratch {
+  sp_draft drafts[2];
+  sp_pending pending;
+} sp_norm_scratch;
+
+/* Runs all steps on `in`; *out is `in` itself or one of the scratch's drafts. */
+sp_err sp_normalizer_run(const sp_normalizer *z, const sp_unicode *u, const sp_draft *in,
+                         sp_norm_scratch *scratch, const sp_draft **out);
+
+/* Single steps with files of their own. */
+sp_err sp_norm_bert(const sp_norm_step *step, const sp_unicode *u, const sp_draft *in,
+                    sp_draft *out, sp_pending *pending);
+sp_err sp_norm_forms(sp_norm_kind kind, const sp_unicode *u, const sp_draft *in,
+                     sp_draft *out, sp_pending *pending);
+sp_err sp_charsmap_read(sp_charsmap *m, const char *base64, size_t n, const char *where);
+sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_unicode *u, const sp_draft *in,
+                           sp_draft *out);
+
+sp_err sp_pending_push(sp_pending *p, uint32_t code, int change, uint8_t class_);
+/* Sorts each run between starters by combining class, stable (Unicode, section 3.11:
+ * canonical ordering). */
+void sp_pending_order(sp_pending *p);
+
+/* ---- pre-tokenizer ---- */
+
+typedef enum sp_pre_kind {
+  SP_PRE_BERT,
+  SP_PRE_WHITESPACE_SPLIT,
+  SP_PRE_METASPACE,
+  SP_PRE_BYTE_LEVEL
+} sp_pre_kind;
+
+typedef enum sp_prepend {
+  SP_PREPEND_NEVER,
+  SP_PREPEND_FIRST,
+  SP_PREPEND_ALWAYS
+} sp_prepend;
+
+typedef struct sp_pre_step {
+  sp_pre_kind kind;
+  sp_prepend prepend;  /* Metaspace, ByteLevel */
+  bool split;          /* Metaspace: into words; ByteLevel: by the regex */
+  char replacement[4]; /* Metaspace */
+  size_t n_replacement;
+} sp_pre_step;
+
+typedef struct sp_pretokenizer {
+  sp_pre_step *steps; /* [n] */
+  size_t n;
+} sp_pretokenizer;
+
+sp_err sp_pretokenizer_read(sp_pretokenizer *p, const json_t *o, const char *where);
+void sp_pretokenizer_free(sp_pretokenizer *p);
+
+/* Words of a draft: bytes [begin, end), never empty, in order. */
+typedef struct sp_words {
+  struct sp_word {
+    uint32_t begin, end;
+  } * at;
+  size_t n, cap;
+} sp_words;
+sp_err sp_words_push(sp_words *w, size_t begin, size_t end);
+
+typedef struct sp_pre_scratch {
+  sp_draft drafts[2];
+  sp_words words[2];
+} sp_pre_scratch;
+
+/* Cuts in's bytes [begin, end) into words. `first`: that is where the whole text begins.
+ * *out and *words are borrowed from `in` and the scratch. */
+sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
+                           const sp_draft *in, size_t begin, size_t end, bool first,
+                           sp_pre_scratch *scratch, const sp_draft **out,
+                           const sp_words **words);
+
+/* ---- models ----
+ * Each appends the tokens of word[0..n), n > 0, to out's ids, with begin and end counted
+ * in bytes from the word's start. There is room for n + 1 of them. 32 bytes behind the
+ * word may be read. */
+
+typedef enum sp_model_kind {
+  SP_MODEL_WORDPIECE,
+  SP_MODEL_BPE,
+  SP_MODEL_UNIGRAM
+} sp_model_kind;
+
+typedef struct sp_wordpiece {
+  sp_trie trie;
+  uint32_t inner; /* the trie's node behind the continuation prefix, if has_inner */
+  bool has_inner;
+  uint32_t unk;
+  uint32_t max_chars;
+} sp_wordpiece;
+
+sp_err sp_wordpiece_read(sp_wordpiece *m, sp_vocab *v, const json_t *model,
+                         const char *where);
+void sp_wordpiece_encode(const sp_wordpiece *m, const char *word, size_t n,
+                         sp_tokens *out);
+void sp_wordpiece_free(sp_wordpiece *m);
+
+/* ---- post-processor ---- */
+
+typedef struct sp_postprocessor {
+  uint32_t *before, *after; /* special tokens around the text */
+  size_t n_before, n_after;
+  bool trims;        /* spans leave out the blanks at their ends */
+  bool prefix_space; /* the first token's blank was put there, not written */
+} sp_postprocessor;
+
+sp_err sp_postprocessor_read(sp_postprocessor *p, const sp_vocab *v, const json_t *o,
+                             const char *where);
+void sp_postprocessor_trim(const sp_postprocessor *p, const sp_vocab *v, const char *text,
+                           sp_tokens *tokens);
+void sp_postprocessor_free(sp_postprocessor *p);
+
+/* ---- all of it ---- */
+
+struct sp_tokenizer {
+  sp_unicode *unicode;
+  sp_vocab vocab;
+  sp_added added;
+  sp_normalizer normalizer;
+  sp_pretokenizer pretokenizer;
+  sp_model_kind kind;
+  sp_wordpiece wordpiece;
+  sp_postprocessor post;
+  char *source; /* [n_source] the members that count, without blanks */
+  size_t n_source;
+  uint64_t hash;
+};
+
+struct sp_token_scratch {
+  sp_draft input, piece;
+  sp_norm_scratch norm;
+  sp_pre_scratch pre;
+  sp_word_cache cache;
+};
+
+#endif

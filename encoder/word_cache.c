@@ -1,0 +1,23 @@
+/* encoder/word_cache.c - making and emptying the table. */
+#include "encoder/word_cache.h"
+
+#include <stdlib.h>
+
+_Static_assert(sizeof(sp_cached_word) == 64, "a slot is one cache line");
+_Static_assert(SP_CACHE_SLOTS == 1 << 14, "the slot is the top 14 bits of the hash");
+
+sp_err sp_word_cache_begin(sp_word_cache *c, uint64_t owner) {
+  if (!c->slots) {
+    c->slots = calloc(SP_CACHE_SLOTS, sizeof *c->slots);
+    if (!c->slots) return sp_fail(SP_ENOMEM, "word cache: out of memory");
+  } else if (c->owner != owner) {
+    memset(c->slots, 0, SP_CACHE_SLOTS * sizeof *c->slots);
+  }
+  c->owner = owner;
+  return SP_OK;
+}
+
+void sp_word_cache_free(sp_word_cache *c) {
+  free(c->slots);
+  *c = (sp_word_cache){0};
+}
