@@ -10,23 +10,6 @@ sp_encoder_options sp_encoder_defaults(void) {
   return (sp_encoder_options){.device = "auto", .precision = "auto"};
 }
 
-sp_err sp_encoder_restore(const void *state, size_t n, const char *model_dir,
-                          const sp_encoder_options *options, sp_encoder **out) {
-  *out = NULL;
-  const char *bytes = state;
-  sp_encoder_options defaults = sp_encoder_defaults();
-  if (!options) options = &defaults;
-  if (n > 0 && bytes[0] == 'm')
-    return sp_neural_restore(bytes + 1, n - 1, model_dir, options, out);
-  if (n > 0 && bytes[0] == 'l') {
-    if (model_dir)
-      return sp_fail(SP_EINVAL, "%s: the index was built without a model (lexical)",
-                     model_dir);
-    return sp_lexical_restore(bytes + 1, n - 1, options, out);
-  }
-  return sp_fail(SP_EFORMAT, "the stored encoder is of no known family");
-}
-
 sp_err sp_encoder_save(const sp_encoder *e, sp_buf *out) {
   sp_err err = sp_buf_append_char(out, e->ops->tag);
   return err ? err : e->ops->save(e, out);
