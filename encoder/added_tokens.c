@@ -90,7 +90,27 @@ bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode 
   return false;
 }
 
+const sp_added_token *sp_added_find(const sp_added *a, uint32_t id) {
+  size_t low = 0, high = a->n;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    const sp_added_token *t = &a->tokens[a->by_id[middle]];
+    if (t->id == id) return t;
+    if (t->id < id)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return NULL;
+}
+
 /* ---- reading ---- */
+
+static int by_id(const void *a, const void *b, void *tokens) {
+  const sp_added_token *t = tokens;
+  uint32_t x = t[*(const uint32_t *)a].id, y = t[*(const uint32_t *)b].id;
+  return (x > y) - (x < y);
+}
 
 static sp_err read_one(sp_tokenizer *t, const json_t *o, const char *where,
                        sp_added_token *out) {
@@ -118,7 +138,9 @@ sp_err sp_added_read(sp_tokenizer *t, const json_t *array, const char *where) {
     return sp_fail(SP_EFORMAT, "%s: \"added_tokens\" must be a list", where);
   size_t n = json_array_size(array);
   t->added.tokens = calloc(n ? n : 1, sizeof *t->added.tokens);
-  if (!t->added.tokens) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
+  t->added.by_id = calloc(n ? n : 1, sizeof *t->added.by_id);
+  if (!t->added.tokens || !t->added.by_id)
+    return sp_fail(SP_ENOMEM, "%s: out of memory", where);
   for (size_t i = 0; i < n; i++) {
     sp_err err = read_one(t, json_array_get(array, i), where, &t->added.tokens[i]);
     if (err) return err;
@@ -128,7 +150,9 @@ sp_err sp_added_read(sp_tokenizer *t, const json_t *array, const char *where) {
   for (size_t i = 0; i < n; i++) {
     sp_added_token *a = &t->added.tokens[i];
     a->content = sp_vocab_token(&t->vocab, a->id, &a->n);
+    t->added.by_id[i] = (uint32_t)i;
   }
+  if (n) qsort_r(t->added.by_id, n, sizeof *t->added.by_id, by_id, t->added.tokens);
   return SP_OK;
 }
 
@@ -191,6 +215,7 @@ sp_err sp_added_prepare(sp_tokenizer *t) {
 
 void sp_added_free(sp_added *a) {
   free(a->tokens);
+  free(a->by_id);
   sp_trie_free(&a->raw.trie);
   sp_trie_free(&a->normalized.trie);
   *a = (sp_added){0};

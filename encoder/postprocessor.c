@@ -37,13 +37,18 @@ static size_t trailing_blanks(const char *s, size_t n) {
   return count;
 }
 
-void sp_postprocessor_trim(const sp_postprocessor *p, const sp_vocab *v, const char *text,
-                           sp_tokens *tokens) {
+void sp_postprocessor_trim(const sp_postprocessor *p, const sp_vocab *v,
+                           const sp_added *added, const char *text, sp_tokens *tokens) {
   for (uint32_t i = 0; i < tokens->n; i++) {
+    uint32_t *begin = &tokens->begin[i], *end = &tokens->end[i];
     size_t n;
     const char *token = sp_vocab_token(v, tokens->ids[i], &n);
+    if (sp_added_find(added, tokens->ids[i])) { /* as it was found, blanks and all */
+      token = text + *begin;
+      n = *end - *begin;
+      if (!sp_utf8_valid(token, n)) continue;
+    }
     if (!token) continue;
-    uint32_t *begin = &tokens->begin[i], *end = &tokens->end[i];
     size_t leading = leading_blanks(token, n), trailing = trailing_blanks(token, n);
     bool first = i == 0 || *begin == 0;
     if (leading && first && p->prefix_space) leading--;

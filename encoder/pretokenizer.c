@@ -71,6 +71,25 @@ static sp_err split_before(const char *s, struct sp_word word, const char *mark,
   return sp_words_push(out, begin, word.end);
 }
 
+/* A mark begins a word, unless it follows another mark. */
+static sp_err cut_before(const char *s, struct sp_word word, const char *mark,
+                         size_t n_mark, sp_words *out) {
+  size_t begin = word.begin, last = SIZE_MAX; /* where the mark before ended */
+  sp_err err = SP_OK;
+  for (size_t i = word.begin; i + n_mark <= word.end && !err;) {
+    if (s[i] != mark[0] || memcmp(s + i, mark, n_mark) != 0) {
+      i++;
+      continue;
+    }
+    if (i != last) {
+      err = sp_words_push(out, begin, i);
+      begin = i;
+    }
+    last = i += n_mark;
+  }
+  return err ? err : sp_words_push(out, begin, word.end);
+}
+
 /* ---- GPT-2's pattern, by hand ----
  *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+        */
 
@@ -186,6 +205,8 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
     }
     if (step->kind == SP_PRE_BERT || step->kind == SP_PRE_WHITESPACE_SPLIT)
       err = split_blanks(u, s, word, step->kind == SP_PRE_BERT, out_words);
+    else if (step->kind == SP_PRE_CUT)
+      err = cut_before(s, word, step->replacement, step->n_replacement, out_words);
     else if (!step->split)
       err = sp_words_push(out_words, word.begin, word.end);
     else if (metaspace)
@@ -298,9 +319,12 @@ sp_err sp_pretokenizer_read(sp_pretokenizer *p, const json_t *o, const char *whe
     return sp_fail(SP_EFORMAT, "%s: the pre_tokenizer type %.60s is not supported", where,
                    type);
   }
-  if (err) return err;
+  return err ? err : sp_pretokenizer_add(p, step);
+}
+
+sp_err sp_pretokenizer_add(sp_pretokenizer *p, sp_pre_step step) {
   sp_pre_step *steps = realloc(p->steps, (p->n + 1) * sizeof *steps);
-  if (!steps) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
+  if (!steps) return sp_fail(SP_ENOMEM, "pre_tokenizer: out of memory");
   p->steps = steps;
   p->steps[p->n++] = step;
   return SP_OK;

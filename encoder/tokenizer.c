@@ -50,8 +50,9 @@ static sp_err model_encode(run *r, const char *word, size_t n) {
       sp_wordpiece_encode(&r->t->wordpiece, word, n, r->out);
       return SP_OK;
     case SP_MODEL_BPE:
+      return sp_bpe_encode(&r->t->bpe, &r->scratch->bpe, word, n, r->out);
     case SP_MODEL_UNIGRAM:
-      break;
+      return sp_unigram_encode(&r->t->unigram, &r->scratch->unigram, word, n, r->out);
   }
   return SP_OK;
 }
@@ -204,7 +205,7 @@ static void trim(const sp_tokenizer *t, const char *text, sp_tokens *out, size_t
   body.begin += skip;
   body.end += skip;
   body.n -= (uint32_t)skip;
-  sp_postprocessor_trim(&t->post, &t->vocab, text, &body);
+  sp_postprocessor_trim(&t->post, &t->vocab, &t->added, text, &body);
 }
 
 sp_err sp_tokenizer_encode(const sp_tokenizer *t, const char *text, size_t n,
@@ -250,6 +251,10 @@ void sp_tokens_free(sp_tokens *t) {
     }
     free(s->norm.pending.chars);
     sp_word_cache_free(&s->cache);
+    free(s->bpe.symbols);
+    free(s->bpe.heap);
+    free(s->unigram.nodes);
+    free(s->unigram.path);
     free(s);
   }
   *t = (sp_tokens){0};
@@ -263,6 +268,8 @@ void sp_tokenizer_free(sp_tokenizer *t) {
   sp_normalizer_free(&t->normalizer);
   sp_pretokenizer_free(&t->pretokenizer);
   sp_wordpiece_free(&t->wordpiece);
+  sp_bpe_free(&t->bpe);
+  sp_unigram_free(&t->unigram);
   sp_postprocessor_free(&t->post);
   free(t->source);
   free(t);
@@ -283,9 +290,8 @@ uint32_t sp_tokenizer_find(const sp_tokenizer *t, const char *token, size_t n) {
 }
 
 bool sp_tokenizer_is_special(const sp_tokenizer *t, uint32_t id) {
-  for (size_t i = 0; i < t->added.n; i++)
-    if (t->added.tokens[i].id == id) return t->added.tokens[i].special;
-  return false;
+  const sp_added_token *a = sp_added_find(&t->added, id);
+  return a && a->special;
 }
 
 uint64_t sp_tokenizer_hash(const sp_tokenizer *t) {

@@ -25,6 +25,7 @@ typedef struct sp_vocab {
   uint32_t n_ids;      /* the largest id + 1 */
   uint32_t cap;        /* of id_of */
   uint32_t cap_ids;    /* of number_of */
+  uint32_t n_own;      /* tokens of the model itself: the first ones */
   uint32_t max_ids;    /* an id at or above it is refused: the file could not fill it */
 } sp_vocab;
 
@@ -33,6 +34,11 @@ typedef struct sp_vocab {
 sp_err sp_vocab_add(sp_vocab *v, const char *token, size_t n, int64_t id,
                     const char *where);
 uint32_t sp_vocab_find(const sp_vocab *v, const char *token, size_t n);
+
+/* The same among the model's own tokens: once the model is read, sp_vocab_seal() draws the
+ * line, and added tokens come behind it. */
+uint32_t sp_vocab_find_own(const sp_vocab *v, const char *token, size_t n);
+void sp_vocab_seal(sp_vocab *v);
 const char *sp_vocab_token(const sp_vocab *v, uint32_t id, size_t *n);
 
 /* Reads {"token": id, ...}. Errors: ENOMEM, EFORMAT. */
@@ -57,6 +63,7 @@ typedef struct sp_added_set {
 
 typedef struct sp_added {
   sp_added_token *tokens; /* [n] */
+  uint32_t *by_id;        /* [n] places in `tokens`, ascending by id */
   size_t n;
   sp_added_set raw, normalized; /* looked for before and after normalization */
 } sp_added;
@@ -71,6 +78,9 @@ typedef struct sp_added_match {
  * end of the match before (lstrip goes no further back). False: none. */
 bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode *u,
                    const char *s, size_t n, size_t from, size_t *at, sp_added_match *out);
+
+/* The added token with this id, or NULL. */
+const sp_added_token *sp_added_find(const sp_added *a, uint32_t id);
 
 struct sp_tokenizer;
 
@@ -166,7 +176,8 @@ typedef enum sp_pre_kind {
   SP_PRE_BERT,
   SP_PRE_WHITESPACE_SPLIT,
   SP_PRE_METASPACE,
-  SP_PRE_BYTE_LEVEL
+  SP_PRE_BYTE_LEVEL,
+  SP_PRE_CUT /* of our own: shorter words where that cannot change the tokens */
 } sp_pre_kind;
 
 typedef enum sp_prepend {
@@ -179,7 +190,7 @@ typedef struct sp_pre_step {
   sp_pre_kind kind;
   sp_prepend prepend;  /* Metaspace, ByteLevel */
   bool split;          /* Metaspace: into words; ByteLevel: by the regex */
-  char replacement[4]; /* Metaspace */
+  char replacement[4]; /* Metaspace, CUT */
   size_t n_replacement;
 } sp_pre_step;
 
@@ -189,6 +200,7 @@ typedef struct sp_pretokenizer {
 } sp_pretokenizer;
 
 sp_err sp_pretokenizer_read(sp_pretokenizer *p, const json_t *o, const char *where);
+sp_err sp_pretokenizer_add(sp_pretokenizer *p, sp_pre_step step);
 void sp_pretokenizer_free(sp_pretokenizer *p);
 
 /* Words of a draft: bytes [begin, end), never empty, in order. */
@@ -237,6 +249,76 @@ void sp_wordpiece_encode(const sp_wordpiece *m, const char *word, size_t n,
                          sp_tokens *out);
 void sp_wordpiece_free(sp_wordpiece *m);
 
+/* Merges of two tokens into one, by rank: open addressing on the pair. */
+typedef struct sp_merges {
+  struct sp_merge {
+    uint32_t left, right, rank; /* rank SP_NO_RANK: the slot is free */
+  } * slots;
+  size_t mask;      /* slots - 1; slots is a power of two */
+  uint32_t *result; /* [n] by rank */
+  uint32_t n;
+} sp_merges;
+
+enum { SP_NO_RANK = 0xffffffff, SP_BPE_AFFIX = 64 };
+
+typedef struct sp_bpe {
+  sp_merges merges;
+  const sp_vocab *vocab;
+  uint32_t ascii[128];    /* ids of the ASCII characters, or UINT32_MAX */
+  uint32_t bytes[256];    /* ByteLevel: ids of the bytes' characters */
+  uint32_t fallback[256]; /* ids of <0x00> .. <0xFF> */
+  char prefix[SP_BPE_AFFIX], suffix[SP_BPE_AFFIX];
+  uint32_t unk; /* or UINT32_MAX: unknown characters vanish */
+  bool fuse_unk, byte_fallback, ignore_merges, byte_level;
+} sp_bpe;
+
+typedef struct sp_bpe_scratch {
+  struct sp_bpe_symbol *symbols;
+  uint64_t *heap;
+  size_t cap; /* symbols; the heap has room for twice as many */
+} sp_bpe_scratch;
+
+/* `byte_level`: words come as raw bytes, each standing for its printable character. */
+sp_err sp_bpe_read(sp_bpe *m, sp_vocab *v, const json_t *model, bool byte_level,
+                   const char *where);
+sp_err sp_bpe_encode(const sp_bpe *m, sp_bpe_scratch *scratch, const char *word, size_t n,
+                     sp_tokens *out);
+
+/* True when no merge joins something to a following `mark` that is not all marks: a text
+ * may then be cut before each mark that follows another character. */
+bool sp_bpe_may_cut(const sp_bpe *m, const sp_vocab *v, const char *mark);
+void sp_bpe_free(sp_bpe *m);
+
+/* The character that GPT-2's byte-level vocabularies write for a byte. */
+uint32_t sp_byte_char(uint8_t byte);
+
+typedef struct sp_unigram {
+  sp_trie trie;   /* values: ids */
+  double *scores; /* [n] by id: log probabilities */
+  uint32_t n;
+  uint32_t unk;
+  double unk_score; /* of an unknown character */
+  const sp_vocab *vocab;
+  bool byte_fallback;
+  uint32_t fallback[256];
+} sp_unigram;
+
+typedef struct sp_unigram_scratch {
+  struct sp_unigram_node *nodes;
+  uint32_t *path;
+  size_t cap;
+} sp_unigram_scratch;
+
+/* `json`, followed by a NUL, is the whole file: its scores are read from their digits. */
+sp_err sp_unigram_read(sp_unigram *m, sp_vocab *v, const json_t *model, const char *json,
+                       size_t n, const char *where);
+sp_err sp_unigram_encode(const sp_unigram *m, sp_unigram_scratch *scratch,
+                         const char *word, size_t n, sp_tokens *out);
+void sp_unigram_free(sp_unigram *m);
+
+/* ids of the tokens <0x00> .. <0xFF>; false when one is missing. */
+bool sp_vocab_find_bytes(const sp_vocab *v, uint32_t ids[256]);
+
 /* ---- post-processor ---- */
 
 typedef struct sp_postprocessor {
@@ -248,8 +330,10 @@ typedef struct sp_postprocessor {
 
 sp_err sp_postprocessor_read(sp_postprocessor *p, const sp_vocab *v, const json_t *o,
                              const char *where);
-void sp_postprocessor_trim(const sp_postprocessor *p, const sp_vocab *v, const char *text,
-                           sp_tokens *tokens);
+
+/* Takes the blanks at a token's ends out of its span. */
+void sp_postprocessor_trim(const sp_postprocessor *p, const sp_vocab *v,
+                           const sp_added *added, const char *text, sp_tokens *tokens);
 void sp_postprocessor_free(sp_postprocessor *p);
 
 /* ---- all of it ---- */
@@ -261,7 +345,9 @@ struct sp_tokenizer {
   sp_normalizer normalizer;
   sp_pretokenizer pretokenizer;
   sp_model_kind kind;
-  sp_wordpiece wordpiece;
+  sp_wordpiece wordpiece; /* the one of `kind` is in use */
+  sp_bpe bpe;
+  sp_unigram unigram;
   sp_postprocessor post;
   char *source; /* [n_source] the members that count, without blanks */
   size_t n_source;
@@ -273,6 +359,8 @@ struct sp_token_scratch {
   sp_norm_scratch norm;
   sp_pre_scratch pre;
   sp_word_cache cache;
+  sp_bpe_scratch bpe;
+  sp_unigram_scratch unigram;
 };
 
 #endif

@@ -26,15 +26,45 @@ static const char *model_type(const json_t *model) {
   return "WordPiece";
 }
 
-static sp_err read_model(sp_tokenizer *t, const json_t *model, const char *where) {
+/* `json` is the whole file, followed by a NUL. */
+static sp_err read_model(sp_tokenizer *t, const json_t *model, const char *json, size_t n,
+                         const char *where) {
   if (!json_is_object(model))
     return sp_fail(SP_EFORMAT, "%s: \"model\" is missing or no object", where);
   const char *type = model_type(model);
-  if (strcmp(type, "WordPiece") == 0) {
+  const sp_pretokenizer *pre = &t->pretokenizer;
+  bool byte_level = pre->n && pre->steps[pre->n - 1].kind == SP_PRE_BYTE_LEVEL;
+  sp_err err;
+  if (strcmp(type, "BPE") == 0) {
+    t->kind = SP_MODEL_BPE;
+    err = sp_bpe_read(&t->bpe, &t->vocab, model, byte_level, where);
+  } else if (byte_level) {
+    err = sp_fail(SP_EFORMAT,
+                  "%s: the pre_tokenizer ByteLevel needs a BPE model, not %.60s", where,
+                  type);
+  } else if (strcmp(type, "WordPiece") == 0) {
     t->kind = SP_MODEL_WORDPIECE;
-    return sp_wordpiece_read(&t->wordpiece, &t->vocab, model, where);
+    err = sp_wordpiece_read(&t->wordpiece, &t->vocab, model, where);
+  } else if (strcmp(type, "Unigram") == 0) {
+    t->kind = SP_MODEL_UNIGRAM;
+    err = sp_unigram_read(&t->unigram, &t->vocab, model, json, n, where);
+  } else {
+    err = sp_fail(SP_EFORMAT, "%s: the model type %.60s is not supported", where, type);
   }
-  return sp_fail(SP_EFORMAT, "%s: the model type %.60s is not supported", where, type);
+  if (!err) sp_vocab_seal(&t->vocab);
+  return err;
+}
+
+/* SentencePiece's BPE takes a whole text for one word. Where merges never reach over the
+ * beginning of a word, words can be worked out one by one, and remembered. */
+static sp_err add_cut(sp_tokenizer *t) {
+  static const char MARK[] = "\xe2\x96\x81";
+  if (t->pretokenizer.n || t->kind != SP_MODEL_BPE ||
+      !sp_bpe_may_cut(&t->bpe, &t->vocab, MARK))
+    return SP_OK;
+  sp_pre_step step = {.kind = SP_PRE_CUT, .n_replacement = 3};
+  memcpy(step.replacement, MARK, 3);
+  return sp_pretokenizer_add(&t->pretokenizer, step);
 }
 
 /* ---- what is kept ---- */
@@ -94,6 +124,26 @@ static void hash_json(XXH3_state_t *h, const json_t *o) {
   free(text);
 }
 
+static void hash_model(XXH3_state_t *h, const sp_tokenizer *t) {
+  const sp_wordpiece *w = &t->wordpiece;
+  const sp_bpe *b = &t->bpe;
+  const sp_unigram *u = &t->unigram;
+  uint32_t facts[12] = {t->kind,     w->unk,      w->max_chars,     w->inner,
+                        b->unk,      b->fuse_unk, b->byte_fallback, b->ignore_merges,
+                        b->merges.n, u->unk,      u->byte_fallback, u->n};
+  XXH3_64bits_update(h, facts, sizeof facts);
+  XXH3_64bits_update(h, b->prefix, sizeof b->prefix);
+  XXH3_64bits_update(h, b->suffix, sizeof b->suffix);
+  XXH3_64bits_update(h, u->scores, u->n * sizeof *u->scores);
+  if (t->kind != SP_MODEL_BPE) return;
+  uint64_t sum = 0; /* of the merges, whose order in the table is nobody's business */
+  for (size_t i = 0; i <= b->merges.mask; i++) {
+    const struct sp_merge *m = &b->merges.slots[i];
+    if (m->rank != SP_NO_RANK) sum += XXH3_64bits(m, sizeof *m);
+  }
+  XXH3_64bits_update(h, &sum, sizeof sum);
+}
+
 /* Facts, not the file's layout: one saved again by other software hashes the same. */
 static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
   XXH3_state_t *h = XXH3_createState();
@@ -112,13 +162,7 @@ static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
     XXH3_64bits_update(h, facts, sizeof facts);
   }
   for (size_t i = 1; i < 4; i++) hash_json(h, json_object_get(root, KEPT[i]));
-  uint32_t model[4] = {t->kind};
-  if (t->kind == SP_MODEL_WORDPIECE) {
-    model[1] = t->wordpiece.unk;
-    model[2] = t->wordpiece.max_chars;
-    model[3] = t->wordpiece.inner;
-  }
-  XXH3_64bits_update(h, model, sizeof model);
+  hash_model(h, t);
   t->hash = XXH3_64bits_digest(h);
   XXH3_freeState(h);
   return SP_OK;
@@ -126,16 +170,18 @@ static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
 
 /* ---- tokenizer.json ---- */
 
-static sp_err read_root(sp_tokenizer *t, const json_t *root, const char *where) {
+static sp_err read_root(sp_tokenizer *t, const json_t *root, const char *json, size_t n,
+                        const char *where) {
   if (!json_is_object(root))
     return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
   sp_err err = sp_unicode_new(&t->unicode);
-  if (!err) err = read_model(t, json_object_get(root, "model"), where);
   if (!err)
     err = sp_normalizer_read(&t->normalizer, json_object_get(root, "normalizer"), where);
   if (!err)
     err = sp_pretokenizer_read(&t->pretokenizer, json_object_get(root, "pre_tokenizer"),
                                where);
+  if (!err) err = read_model(t, json_object_get(root, "model"), json, n, where);
+  if (!err) err = add_cut(t);
   if (!err) err = sp_added_read(t, json_object_get(root, "added_tokens"), where);
   if (!err) err = sp_added_prepare(t);
   if (!err)
@@ -170,7 +216,7 @@ sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
   if (!err) {
     size_t most = n > UINT32_MAX - 2 ? UINT32_MAX - 2 : n;
     t->vocab.max_ids = most < MIN_MAX_IDS ? MIN_MAX_IDS : (uint32_t)most;
-    err = read_root(t, root, where);
+    err = read_root(t, root, text.data, text.n, where);
   }
   json_decref(root);
   if (!err) err = keep_source(t, text.data, text.n, where);

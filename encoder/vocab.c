@@ -1,4 +1,5 @@
 /* encoder/vocab.c - spellings and ids, both ways. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,15 @@ uint32_t sp_vocab_find(const sp_vocab *v, const char *token, size_t n) {
   return number == SP_STRMAP_NONE ? UINT32_MAX : v->id_of[number];
 }
 
+uint32_t sp_vocab_find_own(const sp_vocab *v, const char *token, size_t n) {
+  uint32_t number = v->tokens ? sp_strmap_find(v->tokens, token, n) : SP_STRMAP_NONE;
+  return number < v->n_own ? v->id_of[number] : UINT32_MAX;
+}
+
+void sp_vocab_seal(sp_vocab *v) {
+  v->n_own = sp_strmap_count(v->tokens);
+}
+
 const char *sp_vocab_token(const sp_vocab *v, uint32_t id, size_t *n) {
   *n = 0;
   if (id >= v->n_ids || v->number_of[id] == SP_STRMAP_NONE) return NULL;
@@ -90,6 +100,17 @@ sp_err sp_vocab_read(sp_vocab *v, const json_t *object, const char *where) {
   if (v->n_ids == 0)
     return sp_fail(SP_EFORMAT, "%s: the model's \"vocab\" is empty", where);
   return SP_OK;
+}
+
+bool sp_vocab_find_bytes(const sp_vocab *v, uint32_t ids[256]) {
+  bool all = true;
+  for (unsigned b = 0; b < 256; b++) {
+    char name[8];
+    int n = snprintf(name, sizeof name, "<0x%02X>", b);
+    ids[b] = sp_vocab_find(v, name, (size_t)n);
+    all = all && ids[b] != UINT32_MAX;
+  }
+  return all;
 }
 
 void sp_vocab_free(sp_vocab *v) {

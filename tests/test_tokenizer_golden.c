@@ -257,6 +257,15 @@ static void hold(const char *family, const char *name) {
 HOLD(bert_base_uncased_gives_the_published_ids, "wordpiece", "bert-base-uncased")
 HOLD(cased_wordpiece_gives_the_published_ids, "wordpiece", "small-cased")
 HOLD(wordpiece_that_keeps_accents_gives_the_published_ids, "wordpiece", "small-accents")
+HOLD(byte_level_bpe_of_the_older_layout_gives_the_published_ids, "bytelevel-bpe",
+     "roberta")
+HOLD(byte_level_bpe_with_a_prefix_space_gives_the_published_ids, "bytelevel-bpe",
+     "roberta-prefix-space")
+HOLD(byte_level_bpe_after_nfc_gives_the_published_ids, "bytelevel-bpe", "modernbert")
+HOLD(bpe_with_byte_fallback_gives_the_published_ids, "sentencepiece-bpe",
+     "mistral-7b-v0.1")
+HOLD(unigram_gives_the_published_ids, "unigram", "xlmr")
+HOLD(unigram_of_the_newer_layout_gives_the_published_ids, "unigram", "xlmr-converter")
 
 /* ---- hostile files ---- */
 
@@ -302,6 +311,12 @@ int main(void) {
       cmocka_unit_test(bert_base_uncased_gives_the_published_ids),
       cmocka_unit_test(cased_wordpiece_gives_the_published_ids),
       cmocka_unit_test(wordpiece_that_keeps_accents_gives_the_published_ids),
+      cmocka_unit_test(byte_level_bpe_of_the_older_layout_gives_the_published_ids),
+      cmocka_unit_test(byte_level_bpe_with_a_prefix_space_gives_the_published_ids),
+      cmocka_unit_test(byte_level_bpe_after_nfc_gives_the_published_ids),
+      cmocka_unit_test(bpe_with_byte_fallback_gives_the_published_ids),
+      cmocka_unit_test(unigram_gives_the_published_ids),
+      cmocka_unit_test(unigram_of_the_newer_layout_gives_the_published_ids),
       cmocka_unit_test(hostile_files_are_refused_in_one_sentence),
   };
   return cmocka_run_group_tests_name("tokenizer_golden", tests, NULL, NULL);
