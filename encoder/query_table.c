@@ -129,7 +129,7 @@ static int by_value(const void *a, const void *b) {
 sp_err sp_query_table_apply(const sp_query_table *t, uint32_t *ids, uint32_t n,
                             sp_vec *out) {
   sp_vec_clear(out);
-  qsort(ids, n, sizeof *ids, by_value);
+  if (n > 0) qsort(ids, n, sizeof *ids, by_value); /* else there is no array */
   for (uint32_t i = 0; i < n; i++) {
     if ((i && ids[i] == ids[i - 1]) || ids[i] >= t->n_terms) continue;
     float weight = t->weights[ids[i]];
