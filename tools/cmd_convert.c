@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
+#include "encoder/tokenizer.h"
 #include "index/vector_io.h"
 #include "tools/cmd.h"
 
@@ -15,14 +16,21 @@ typedef struct convert {
   const char *in, *out; /* out NULL: only check */
   sp_vector_read_options read;
   sp_vector_write_options write;
-  const char *vocabulary; /* where to write the tokens; NULL: nowhere */
+  const char *vocabulary;  /* where to write the tokens; NULL: nowhere */
+  sp_tokenizer *tokenizer; /* numbers and spells tokens; NULL: the reader does */
   sp_vector_reader *reader;
   sp_vector_writer *writer;
 } convert;
 
-/* The reader's own numbering; it grows while it is read, so it is asked late. */
+static uint32_t find(void *context, const char *token, size_t n) {
+  return sp_tokenizer_find(((convert *)context)->tokenizer, token, n);
+}
+
+/* The reader's own numbering grows while it is read, so it is asked late. */
 static const char *spell(void *context, uint32_t term, size_t *n) {
-  const sp_strmap *v = sp_vector_reader_vocabulary(((convert *)context)->reader);
+  const convert *c = context;
+  if (c->tokenizer) return sp_tokenizer_token(c->tokenizer, term, n);
+  const sp_strmap *v = sp_vector_reader_vocabulary(c->reader);
   return v && term < sp_strmap_count(v) ? sp_strmap_key(v, term, n) : NULL;
 }
 
@@ -71,11 +79,22 @@ static sp_err write_vocabulary(convert *c) {
   return sp_out_commit(&out);
 }
 
-static sp_err run(convert *c) {
-  sp_err err = sp_vector_reader_open(c->in, &c->read, &c->reader);
+/* The bound of the terms written, where one is known before they are read. */
+static uint32_t known_terms(const convert *c) {
+  if (c->read.n_terms) return c->read.n_terms;
+  uint32_t n = sp_vector_reader_n_terms(c->reader);
+  return n || !c->tokenizer ? n : sp_tokenizer_n_ids(c->tokenizer);
+}
+
+static sp_err run(convert *c, const char *tokenizer) {
+  sp_err err = tokenizer ? sp_tokenizer_open(tokenizer, &c->tokenizer) : SP_OK;
+  if (c->tokenizer) {
+    c->read.find = find;
+    c->read.find_context = c;
+  }
+  if (!err) err = sp_vector_reader_open(c->in, &c->read, &c->reader);
   if (!err && c->out) {
-    c->write.n_terms = sp_vector_reader_n_terms(c->reader);
-    if (c->read.n_terms) c->write.n_terms = c->read.n_terms;
+    c->write.n_terms = known_terms(c);
     c->write.spell = spell;
     c->write.spell_context = c;
     err = sp_vector_writer_open(c->out, &c->write, &c->writer);
@@ -176,11 +195,11 @@ static const char SUMMARY[] =
 static const char EXAMPLES[] =
     "  spindle convert documents.csr documents.spv\n"
     "  spindle convert documents.csr --check\n"
-    "  zcat splade.jsonl.gz | spindle convert - splade.spv --scale 0.01 --vocabulary "
-    "tokens.txt\n";
+    "  zcat splade.jsonl.gz | spindle convert - splade.spv --scale 0.01 "
+    "--tokenizer tokenizer.json\n";
 
 int cmd_convert(int argc, char **argv) {
-  const char *from = "auto", *to = "auto";
+  const char *from = "auto", *to = "auto", *tokenizer = NULL;
   bool json = false, check = false;
   double scale = 1;
   convert c = {0};
@@ -190,6 +209,9 @@ int cmd_convert(int argc, char **argv) {
       {"scale", 0, CMD_DOUBLE, &scale, "X",
        "multiply the weights (0.01 undoes Anserini's)", 1e-6, 1e6},
       {"n-terms", 0, CMD_U32, &c.read.n_terms, "N", "refuse terms from N on", 0, 0},
+      {"tokenizer", 0, CMD_STRING, &tokenizer, "FILE",
+       "tokenizer.json or vocab.txt: tokens of JSON vectors become its ids and back", 0,
+       0},
       {"numeric-tokens", 0, CMD_FLAG, &c.read.numeric_tokens, NULL,
        "the keys of JSON vectors are term numbers, not tokens", 0, 0},
       {"vocabulary", 0, CMD_STRING, &c.vocabulary, "FILE",
@@ -215,7 +237,7 @@ int cmd_convert(int argc, char **argv) {
   c.read.scale = (float)scale;
   c.read.skip_refused = c.read.skip_refused || check;
 
-  sp_err err = run(&c);
+  sp_err err = run(&c, tokenizer);
   FILE *report = c.out && strcmp(c.out, "-") == 0 ? stderr : stdout;
   if (!err && json) err = print_json(&c, report);
   if (!err && !json) print_report(&c, report);
@@ -223,5 +245,6 @@ int cmd_convert(int argc, char **argv) {
   status = err ? cmd_fail(NAME) : cmd_finish(NAME);
   sp_vector_writer_abort(c.writer);
   sp_vector_reader_close(c.reader);
+  sp_tokenizer_free(c.tokenizer);
   return status ? status : refused;
 }
