@@ -29,11 +29,11 @@ typedef enum sp_cuda_epilogue { SP_CUDA_NO_ACT, SP_CUDA_FUSED_GELU } sp_cuda_epi
 
 /* a     device, `type`d [m, k], rows of lda: the activations
  * w     device, `type`d [n, k], rows of ldw: the weights as model files hold them
- * bias  device, `type`d [n], 16-byte aligned, or NULL; not with accumulate
+ * bias  device, `type`d [n] (f32 with accumulate), 16-byte aligned, or NULL
  * d     device [m, n], rows of ldd: `type`d, or f32 with `accumulate`, which adds the
  *       product to what is there
  *
- * Strides are multiples of 8, pointers 16-byte aligned, m 1 .. 2^30, n and k multiples
+ * GELU does not go with accumulate. Strides are multiples of 8, pointers 16-byte aligned, m 1 .. 2^30, n and k multiples
  * of 8. Sums are float32. The first product of a shape (m counted in steps of an eighth
  * of a power of two) asks cuBLASLt's heuristics on the host; later ones find the answer
  * kept. Queued on `stream`. Errors: EINVAL, ENOMEM, ECUDA. */

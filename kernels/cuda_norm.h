@@ -37,15 +37,14 @@ typedef struct sp_cuda_norm_args {
 
 sp_err sp_cuda_norm(const sp_cuda_norm_args *args, cudaStream_t stream);
 
-/* out[i] = x[rows[i]] / |x[rows[i]]|, a zero row stays zero (the divisor is at least
- * 1e-12).
+/* Token vectors leave the device: out[i] = x[i], or with l2 x[i] / |x[i]|, where a zero row
+ * stays zero (the divisor is at least 1e-12).
  *
- * x     `type`d rows of `stride`; rows i32 [n_rows]
- * out   f32 [n_rows, dim], without padding
+ * x     device, `type`d rows of `stride`
+ * out   device f32 [n_rows, dim], without padding
  * dim 1 .. 8192. Queued on `stream`. Errors: EINVAL, ECUDA. */
-sp_err sp_cuda_unit_rows(sp_cuda_type type, const void *x, int stride,
-                         const int32_t *rows, int n_rows, int dim, float *out,
-                         cudaStream_t stream);
+sp_err sp_cuda_token_rows(sp_cuda_type type, const void *x, int stride, int n_rows,
+                          int dim, bool l2, float *out, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

@@ -28,7 +28,8 @@ static void check_product(sp_cuda_matmul *mm, sp_cuda_type type, product p) {
   float *bias = random_floats(p.n, 1, 3), *before = random_floats(p.m * p.n, 1, 4);
   void *ad = rows_to_device(type, a, p.m, p.k, p.k);
   void *wd = rows_to_device(type, w, p.n, p.k, p.k);
-  void *bd = rows_to_device(type, bias, 1, p.n, p.n);
+  void *bd = p.accumulate ? to_device(bias, p.n * sizeof *bias)
+                          : rows_to_device(type, bias, 1, p.n, p.n);
   void *d = p.accumulate ? to_device(before, p.m * p.n * sizeof *before)
                          : device_bytes(p.m * p.n * 2, 0xff);
   const sp_cuda_matmul_args args = {
@@ -72,6 +73,7 @@ static void products_equal_plain_c(void **state) {
       check_product(mm, BOTH_TYPES[t], (product){m, 64, 104, true, false, false});
       check_product(mm, BOTH_TYPES[t], (product){m, 160, 64, true, true, false});
       check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, false, false, true});
+      check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, true, false, true});
     }
   sp_cuda_matmul_free(mm);
 }
@@ -85,7 +87,7 @@ static void products_that_do_not_fit_are_refused(void **state) {
   sp_cuda_matmul_args a = {SP_CUDA_F16, p,  p,  NULL,           p,    1, 60, 64,
                            64,          64, 64, SP_CUDA_NO_ACT, false};
   assert_int_equal(sp_cuda_matmul_run(mm, &a, NULL), SP_EINVAL);
-  a.n = 64, a.accumulate = true, a.bias = p;
+  a.n = 64, a.accumulate = true, a.epilogue = SP_CUDA_FUSED_GELU;
   assert_int_equal(sp_cuda_matmul_run(mm, &a, NULL), SP_EINVAL);
   sp_cuda_matmul_free(mm);
 }

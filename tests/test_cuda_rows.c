@@ -1,4 +1,4 @@
-/* tests/test_cuda_rows.c - embedding, norms and unit rows on the device against plain C.
+/* tests/test_cuda_rows.c - embedding, norms and token vectors on the device against plain C.
  */
 #include "kernels/cuda_embed.h"
 #include "kernels/cuda_norm.h"
@@ -168,26 +168,26 @@ static void embeddings_equal_plain_c(void **state) {
     }
 }
 
-static void picked_rows_have_length_one_and_zero_stays_zero(void **state) {
+static void token_vectors_have_length_one_and_zero_stays_zero(void **state) {
   (void)state;
   needs_device();
-  for (size_t t = 0; t < 2; t++) {
+  for (size_t t = 0; t < 4; t++) {
     enum { N = 10, DIM = 18, STRIDE = 24 };
-    float *x = random_floats(N * DIM, 1, 5), got[3 * DIM], want[3 * DIM];
+    const bool l2 = t >= 2;
+    float *x = random_floats(N * DIM, 1, 5), got[N * DIM], want[N * DIM];
     memset(x + 4 * DIM, 0, DIM * sizeof *x);
-    const int32_t rows[3] = {7, 4, 0};
-    void *xd = rows_to_device(BOTH_TYPES[t], x, N, DIM, STRIDE);
-    void *rd = to_device(rows, sizeof rows), *od = device_bytes(sizeof got, 0xff);
-    expect_ok(sp_cuda_unit_rows(BOTH_TYPES[t], xd, STRIDE, rd, 3, DIM, od, NULL));
+    void *xd = rows_to_device(BOTH_TYPES[t % 2], x, N, DIM, STRIDE);
+    void *od = device_bytes(sizeof got, 0xff);
+    expect_ok(sp_cuda_token_rows(BOTH_TYPES[t % 2], xd, STRIDE, N, DIM, l2, od, NULL));
     from_device(got, od, sizeof got);
-    for (int r = 0; r < 3; r++) {
+    for (int r = 0; r < N; r++) {
       double s = 0;
-      for (int i = 0; i < DIM; i++) s += pow(x[rows[r] * DIM + i], 2);
+      for (int i = 0; i < DIM; i++) s += pow(x[r * DIM + i], 2);
       for (int i = 0; i < DIM; i++)
-        want[r * DIM + i] = (float)(x[rows[r] * DIM + i] / fmax(sqrt(s), 1e-12));
+        want[r * DIM + i] = (float)(x[r * DIM + i] / (l2 ? fmax(sqrt(s), 1e-12) : 1));
     }
-    expect_near(got, want, 3 * DIM, 1e-6, "unit rows");
-    cudaFree(xd), cudaFree(rd), cudaFree(od), free(x);
+    expect_near(got, want, N * DIM, 1e-6, "token vectors");
+    cudaFree(xd), cudaFree(od), free(x);
   }
 }
 
@@ -201,7 +201,7 @@ static void shapes_that_do_not_fit_are_refused(void **state) {
   assert_int_equal(sp_cuda_norm(&n, NULL), SP_EINVAL);
   sp_cuda_embed_args e = {.n_tokens = 1, .dim = 8, .stride = 8};
   assert_int_equal(sp_cuda_embed(&e, NULL), SP_EINVAL);
-  assert_int_equal(sp_cuda_unit_rows(SP_CUDA_F16, &x, 4, NULL, 1, 8, &x, NULL),
+  assert_int_equal(sp_cuda_token_rows(SP_CUDA_F16, &x, 4, 1, 8, true, &x, NULL),
                    SP_EINVAL);
 }
 
@@ -210,7 +210,7 @@ int main(void) {
       cmocka_unit_test(norms_equal_plain_c_for_every_size),
       cmocka_unit_test(a_row_that_overflowed_raises_the_flag),
       cmocka_unit_test(embeddings_equal_plain_c),
-      cmocka_unit_test(picked_rows_have_length_one_and_zero_stays_zero),
+      cmocka_unit_test(token_vectors_have_length_one_and_zero_stays_zero),
       cmocka_unit_test(shapes_that_do_not_fit_are_refused),
   };
   return cmocka_run_group_tests_name("cuda_rows", tests, NULL, NULL);

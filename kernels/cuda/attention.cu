@@ -142,16 +142,19 @@ struct Softmax {
   }
 };
 
-// s[16, 64] = q k^T
+// s[16, 64] = q k^T. Keys beyond the tile's n_keys cost nothing, 16 at a time: the texts here
+// are short, so the last tile counts.
 template <typename T, int D>
 __device__ inline void scores(float (&s)[kKeys / 8][4], const uint32_t (&q)[D / 16][4],
-                              const T *k, int lane) {
+                              const T *k, int n_keys, int lane) {
   // Two groups of eight keys by sixteen elements a load.
   const T *at = k + (lane / 16 * 8 + lane % 8) * kPitch<D> + lane / 8 % 2 * 8;
 #pragma unroll
   for (int n = 0; n < kKeys / 16; n++) {
 #pragma unroll
-    for (int e = 0; e < 4; e++) s[2 * n][e] = s[2 * n + 1][e] = 0.f;
+    for (int e = 0; e < 4; e++)
+      s[2 * n][e] = s[2 * n + 1][e] = n * 16 < n_keys ? 0.f : -INFINITY;
+    if (n * 16 >= n_keys) continue;
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
       uint32_t b[4];
@@ -165,10 +168,11 @@ __device__ inline void scores(float (&s)[kKeys / 8][4], const uint32_t (&q)[D / 
 // out[16, D] += p[16, 64] v
 template <typename T, int D>
 __device__ inline void weigh(float (&out)[D / 8][4], const float (&p)[kKeys / 8][4],
-                             const T *v, int lane) {
+                             const T *v, int n_keys, int lane) {
   const T *at = v + lane % 16 * kPitch<D> + lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < kKeys / 16; k++) {
+    if (k * 16 >= n_keys) continue;
     const uint32_t a[4] = {sp::pack2(p[2 * k][0], p[2 * k][1], T()),
                            sp::pack2(p[2 * k][2], p[2 * k][3], T()),
                            sp::pack2(p[2 * k + 1][0], p[2 * k + 1][1], T()),
@@ -269,13 +273,16 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<D>)
       load_tile<T, D>(v_tiles + next, v, a.stride, key + kKeys, end);
       __pipeline_commit();
     }
-    float s[kKeys / 8][4];
-    scores<T, D>(s, query, k_tiles + now, lane);
-    const bool whole = key + kKeys <= seen && (a.left < 0 || key >= row + 15 - a.left) &&
-                       (a.right < 0 || key + kKeys - 1 <= row + a.right);
-    if (!whole) mask(s, row + lane / 4, key + lane % 4 * 2, seen, a.left, a.right);
-    softmax.take(s, a.scale * kLog2e);
-    weigh<T, D>(softmax.out, s, v_tiles + now, lane);
+    if (row < len) {
+      float s[kKeys / 8][4];
+      scores<T, D>(s, query, k_tiles + now, end - key, lane);
+      const bool whole = key + kKeys <= seen &&
+                         (a.left < 0 || key >= row + 15 - a.left) &&
+                         (a.right < 0 || key + kKeys - 1 <= row + a.right);
+      if (!whole) mask(s, row + lane / 4, key + lane % 4 * 2, seen, a.left, a.right);
+      softmax.take(s, a.scale * kLog2e);
+      weigh<T, D>(softmax.out, s, v_tiles + now, end - key, lane);
+    }
     __pipeline_wait_prior(0);
     __syncthreads();
   }

@@ -161,7 +161,7 @@ static bool args_ok(const sp_cuda_matmul_args *x) {
          x->k % 8 == 0 && x->lda >= x->k && x->ldw >= x->k && x->ldd >= x->n &&
          x->lda % 8 == 0 && x->ldw % 8 == 0 && x->ldd % 8 == 0 && x->a && x->w && x->d &&
          sp::aligned16(x->a) && sp::aligned16(x->w) && sp::aligned16(x->d) &&
-         sp::aligned16(x->bias) && !(x->accumulate && (x->bias || x->epilogue));
+         sp::aligned16(x->bias) && !(x->accumulate && x->epilogue);
 }
 
 sp_err sp_cuda_matmul_run(sp_cuda_matmul *mm, const sp_cuda_matmul_args *x,

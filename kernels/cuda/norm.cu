@@ -1,4 +1,4 @@
-// kernels/cuda/norm.cu - LayerNorm with its residual, RMSNorm, unit-length rows.
+// kernels/cuda/norm.cu - LayerNorm with its residual, RMSNorm, token vectors.
 //
 // Bound by memory: a row is read once into registers, both passes over it (mean, then
 // variance) run there, and it is written once.
@@ -41,22 +41,23 @@ struct Launch {
   }
 };
 
-struct unit_args {
+struct token_args {
   const void *x;
-  const int32_t *rows;
   float *out;
   int n_rows, dim, stride;
+  bool l2;
 };
 
 template <typename T, int kTeam, int kVecs>
-__global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam) unit_kernel(unit_args a) {
+__global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam) token_kernel(token_args a) {
   const int r = sp::team_row<kTeam>();
   if (r >= a.n_rows) return;
 
-  const T *x = static_cast<const T *>(a.x) + int64_t(a.rows[r]) * a.stride;
+  const T *x = static_cast<const T *>(a.x) + int64_t(r) * a.stride;
   sp::Row<kTeam, kVecs> row(a.dim, a.stride);
   row.load([&](int group, float(&v)[8]) { sp::load8(x + group * 8, v); });
-  const float scale = 1.f / fmaxf(sqrtf(row.sum_of_squares(0.f)), 1e-12f);
+  float scale = 1.f;
+  if (a.l2) scale /= fmaxf(sqrtf(row.sum_of_squares(0.f)), 1e-12f);
   float *out = a.out + int64_t(r) * a.dim;
 #pragma unroll
   for (int i = 0; i < kVecs; i++)
@@ -66,12 +67,12 @@ __global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam) unit_kernel(unit_ar
 }
 
 template <typename T>
-struct UnitLaunch {
-  unit_args a;
+struct TokenLaunch {
+  token_args a;
   cudaStream_t stream;
   template <int kTeam, int kVecs>
   void run(int grid, int threads) {
-    unit_kernel<T, kTeam, kVecs><<<grid, threads, 0, stream>>>(a);
+    token_kernel<T, kTeam, kVecs><<<grid, threads, 0, stream>>>(a);
   }
 };
 
@@ -99,18 +100,17 @@ sp_err sp_cuda_norm(const sp_cuda_norm_args *a, cudaStream_t stream) {
   return sp_cuda_check(cudaGetLastError(), "norm");
 }
 
-sp_err sp_cuda_unit_rows(sp_cuda_type type, const void *x, int stride,
-                         const int32_t *rows, int n_rows, int dim, float *out,
-                         cudaStream_t stream) {
-  if (!sp::row_shape_ok(n_rows, dim, stride))
-    return sp_fail(SP_EINVAL, "unit rows: %d rows of %d, stride %d", n_rows, dim, stride);
-  if (!x || !rows || !out) return sp_fail(SP_EINVAL, "unit rows: an array is missing");
+sp_err sp_cuda_token_rows(sp_cuda_type type, const void *x, int stride, int n_rows,
+                          int dim, bool l2, float *out, cudaStream_t stream) {
+  if (!sp::row_shape_ok(n_rows, dim, stride) || !x || !out)
+    return sp_fail(SP_EINVAL, "token vectors: %d rows of %d, stride %d", n_rows, dim,
+                   stride);
   if (n_rows == 0) return SP_OK;
 
-  const unit_args a = {x, rows, out, n_rows, dim, stride};
+  const token_args a = {x, out, n_rows, dim, stride, l2};
   if (type == SP_CUDA_F16)
-    sp::for_row_shape(n_rows, stride, UnitLaunch<__half>{a, stream});
+    sp::for_row_shape(n_rows, stride, TokenLaunch<__half>{a, stream});
   else
-    sp::for_row_shape(n_rows, stride, UnitLaunch<__nv_bfloat16>{a, stream});
-  return sp_cuda_check(cudaGetLastError(), "unit rows");
+    sp::for_row_shape(n_rows, stride, TokenLaunch<__nv_bfloat16>{a, stream});
+  return sp_cuda_check(cudaGetLastError(), "token vectors");
 }
