@@ -15,6 +15,7 @@
 typedef int (*cmd_main)(int argc, char **argv);
 
 int cmd_convert(int argc, char **argv); /* cmd_convert.c, and so on */
+int cmd_encode(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 

@@ -17,6 +17,7 @@ static const struct {
   const char *summary;
 } COMMANDS[] = {
     {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
+    {"encode", cmd_encode, "turn texts into sparse vectors"},
     {"eval", cmd_eval, "measure a run against judgements"},
     {"tokenize", cmd_tokenize, "the token ids of texts"},
     {"version", cmd_version, "print the version"},

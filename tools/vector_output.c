@@ -1,0 +1,106 @@
+/* tools/vector_output.c - vectors into files, line by line or block by block. */
+#include "tools/vector_output.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Counts the whole lines and cuts off what follows the last. */
+static sp_err keep_whole_lines(FILE *f, const char *path, uint64_t *n_lines) {
+  char bytes[1 << 16];
+  off_t at = 0, end = 0;
+  *n_lines = 0;
+  for (size_t n; (n = fread(bytes, 1, sizeof bytes, f)) > 0; at += (off_t)n)
+    for (size_t i = 0; i < n; i++)
+      if (bytes[i] == '\n') {
+        ++*n_lines;
+        end = at + (off_t)i + 1;
+      }
+  if (ferror(f)) return sp_fail_errno(errno, "%s", path);
+  if (ftruncate(fileno(f), end) || fseeko(f, end, SEEK_SET))
+    return sp_fail_errno(errno, "%s: cannot go on behind its last line", path);
+  return SP_OK;
+}
+
+static sp_err open_lines(const char *path, bool resume, vector_output *o,
+                         uint64_t *n_there) {
+  if (!resume) {
+    sp_err err = sp_out_open(path, &o->out);
+    o->f = o->out.f;
+    return err;
+  }
+  o->in_place = true;
+  o->f = fopen(path, "r+b");
+  if (!o->f && errno == ENOENT) o->f = fopen(path, "w+b");
+  if (!o->f) return sp_fail_errno(errno, "%s", path);
+  sp_err err = keep_whole_lines(o->f, path, n_there);
+  if (err) fclose(o->f);
+  return err;
+}
+
+sp_err vector_output_open(const char *path, sp_vector_write_options options, bool resume,
+                          vector_output *o, uint64_t *n_there) {
+  *o = (vector_output){.path = path};
+  *n_there = 0;
+  size_t n = strlen(path);
+  bool named = n > 6 && !strcmp(path + n - 6, ".jsonl");
+  bool lines = options.format == SP_VECTORS_JSONL ||
+               (options.format == SP_VECTORS_AUTO && (named || !strcmp(path, "-")));
+  if (resume && !strcmp(path, "-"))
+    return sp_fail(SP_EINVAL, "standard output cannot be resumed: name a file with -o");
+  if (lines) return open_lines(path, resume, o, n_there);
+  options.resumable = resume;
+  sp_err err = sp_vector_writer_open(path, &options, &o->writer);
+  if (!err) *n_there = sp_vector_writer_n_vectors(o->writer);
+  return err;
+}
+
+static sp_err build_line(sp_buf *b, const text_line *id, const sp_vec *v) {
+  sp_buf_clear(b);
+  sp_err err = sp_buf_append_str(b, "{\"id\":");
+  if (!err) err = sp_buf_append(b, id->id_json, id->n_id_json);
+  if (!err) err = sp_buf_append_str(b, ",\"terms\":[");
+  for (uint32_t i = 0; i < v->n && !err; i++)
+    err = sp_buf_printf(b, i ? ",%u" : "%u", v->terms[i]);
+  if (!err) err = sp_buf_append_str(b, "],\"weights\":[");
+  for (uint32_t i = 0; i < v->n && !err; i++)
+    err = sp_buf_printf(b, i ? ",%.9g" : "%.9g", (double)v->weights[i]);
+  return err ? err : sp_buf_append_str(b, "]}\n");
+}
+
+sp_err vector_output_put(vector_output *o, const text_line *id, const sp_vec *v) {
+  if (o->writer)
+    return sp_vector_writer_put(o->writer, id->id, id->n_id, v, id->text, id->n_text);
+  sp_err err = build_line(&o->line, id, v);
+  if (!err && fwrite(o->line.data, 1, o->line.n, o->f) != o->line.n)
+    err = sp_fail_errno(errno, "%s: cannot write", o->path);
+  return err;
+}
+
+sp_err vector_output_sync(vector_output *o) {
+  if (o->writer) return sp_vector_writer_sync(o->writer);
+  if (fflush(o->f)) return sp_fail_errno(errno, "%s: cannot write", o->path);
+  return SP_OK;
+}
+
+static sp_err close_in_place(vector_output *o, sp_err err) {
+  int failed = fflush(o->f) || fsync(fileno(o->f));
+  int cause = errno;
+  failed |= fclose(o->f);
+  if (!err && failed) err = sp_fail_errno(cause, "%s: cannot write", o->path);
+  return err;
+}
+
+sp_err vector_output_close(vector_output *o, sp_err err) {
+  sp_buf_free(&o->line);
+  if (o->writer) {
+    if (!err) return sp_vector_writer_finish(o->writer);
+    sp_vector_writer_abort(o->writer);
+  } else if (o->in_place) {
+    return close_in_place(o, err);
+  } else if (o->f) {
+    if (!err) return sp_out_commit(&o->out);
+    sp_out_abort(&o->out);
+  }
+  return err;
+}
