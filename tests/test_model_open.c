@@ -124,7 +124,7 @@ static const struct {
     {"weights-pickle-only", "a pickle"},
 };
 
-static const char *const SOUND[] = {"good", "index-good", "router-good"};
+static const char *const SOUND[] = {"good", "index-good", "router-good", "adapter-good"};
 
 /* Opens golden/encoders/bad/NAME; the caller frees *message. */
 static sp_err open_bad(const char *root, const char *name, char **message) {
@@ -170,7 +170,7 @@ static void every_hostile_directory_is_refused_by_file_and_fault(void **state) {
   assert_int_equal(wrong, 0);
 }
 
-static void the_sound_ones_open(void **state) {
+static void the_four_sound_ones_open(void **state) {
   (void)state;
   char *root = need_golden("bad");
   for (size_t i = 0; i < sizeof SOUND / sizeof *SOUND; i++) {
@@ -201,7 +201,7 @@ static void every_golden_model_opens(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_hostile_directory_is_refused_by_file_and_fault),
-      cmocka_unit_test(the_sound_ones_open),
+      cmocka_unit_test(the_four_sound_ones_open),
       cmocka_unit_test(every_golden_model_opens),
   };
   return cmocka_run_group_tests_name("model_open", tests, NULL, NULL);

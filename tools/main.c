@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/blas_core.h"
 #include "tools/cmd.h"
 
 static int cmd_version(int argc, char **argv) {
@@ -33,6 +34,7 @@ static void print_usage(FILE *out) {
 }
 
 int main(int argc, char **argv) {
+  blas_core_fit(argv);
   if (argc < 2) {
     print_usage(stderr);
     return 2;
