@@ -65,8 +65,8 @@ typedef struct sp_lm_head sp_lm_head;
 /* Makes a head on the current device. `w` and `bias` are borrowed until
  * sp_lm_head_free(). A head owns its scratch: at most 10 MiB beside inputs and outputs,
  * plus the staging of sparse output (8 bytes for each of its n * cap entries), plus
- * padded copies of W and h where dim is no multiple of 8 and the path is WGMMA or MMA. So
- * one call at a time for each head, in stream order: heads are cheap, make one a stream.
+ * padded copies of W and h where dim is no multiple of 8. So one call at a time for each
+ * head, in stream order: heads are cheap, make one a stream.
  * Errors: EINVAL (a path the device lacks, a bad shape), ENOMEM, ECUDA. */
 sp_err sp_lm_head_new(const sp_lm_head_config *config, sp_lm_head **out);
 
@@ -111,8 +111,9 @@ sp_err sp_lm_head_sparse(sp_lm_head *head, const void *h, uint32_t n_tokens,
  * y and argmax are what sp_lm_head_dense() wrote for the same h and texts. All outputs
  * are device float32, overwritten; any may be NULL: dh [n_tokens, dim], dw [vocab, dim],
  * dbias [vocab]. Every sum has one owner and one order (no floating-point atomics), so
- * the result is the same in every run. Scratch, kept by the head: 8 bytes for each (b, v)
- * and 4 for each token. Errors: EINVAL, ENOMEM, ECUDA. */
+ * the result is the same in every run. Scratch for dh, kept by the head: 8 bytes for each
+ * (b, v), and for each token 12 and 4 more for every 2048 terms. Errors: EINVAL, ENOMEM,
+ * ECUDA. */
 typedef struct sp_lm_grads {
   const float *y, *dy;   /* device [n, vocab] */
   const int32_t *argmax; /* device [n, vocab] */

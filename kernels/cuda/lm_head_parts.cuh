@@ -1,0 +1,148 @@
+// kernels/cuda/lm_head_parts.cuh - what the head's kernels share: the plan of a call, and
+// the way a finished maximum takes to the output. Internal to kernels/cuda/lm_head_*.cu.
+#ifndef SP_LM_HEAD_PARTS_CUH
+#define SP_LM_HEAD_PARTS_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/lm_head.h"
+
+namespace sp_lm {
+
+enum class Output { kValues, kArgmax, kSparse };
+
+// Where finished maxima go. Device pointers.
+struct Sink {
+  float *out;         // kValues, kArgmax: [n_texts, vocab]
+  int32_t *argmax;    // kArgmax
+  uint2 *staged;      // kSparse: (term, weight bits) in order of arrival [n_texts, cap]
+  uint32_t *n_found;  // kSparse: [n_texts], counts on past cap
+  uint32_t cap;
+  float threshold;
+  const float *bias;
+  uint32_t vocab;
+  uint32_t log1p_times;
+};
+
+// A column block of the WGMMA path: rows row .. row+cols-1 of h, which hold parts of the
+// texts text .. text_end-1.
+struct Tile {
+  uint32_t row, cols, text, text_end;
+};
+
+// The inputs of one call. Device pointers; h and w have rows of `pitch` elements.
+struct Call {
+  const void *w, *h;
+  uint32_t dim, pitch, n_tokens, n_texts;
+  const uint32_t *first, *end;  // [n_texts]
+  const Tile *tiles;            // [n_tiles], WGMMA only
+  uint32_t n_tiles;
+  bool straddles;  // some text lies in more than one tile
+};
+
+__device__ inline float activate(float z, uint32_t log1p_times) {
+  if (!(z > 0.f)) return 0.f;  // NaN too
+  const float y = log1pf(z);
+  return log1p_times == 2 ? log1pf(y) : y;
+}
+
+// Delivers the maximum logit `m` (without bias) of term v in `text`, found at row `at`.
+// A whole warp calls it with one `text`; lanes with `valid` false bring nothing.
+template <Output kOutput>
+__device__ inline void deliver(const Sink &sink, uint32_t text, uint32_t v, bool valid,
+                               float m, int32_t at) {
+  valid = valid && v < sink.vocab;
+  const float bias = valid && sink.bias ? __ldg(sink.bias + v) : 0.f;
+  const float y = valid ? activate(m + bias, sink.log1p_times) : 0.f;
+  if (kOutput == Output::kSparse) {
+    // Arrival order is left to chance here; the finishing kernel sorts by term.
+    const bool keep = y > 0.f && y >= sink.threshold;
+    const unsigned kept = __ballot_sync(0xffffffffu, keep);
+    if (kept == 0) return;
+    const unsigned lane = threadIdx.x & 31;
+    const int leader = __ffs(kept) - 1;
+    uint32_t base = 0;
+    if (int(lane) == leader) base = atomicAdd(sink.n_found + text, __popc(kept));
+    base = __shfl_sync(0xffffffffu, base, leader);
+    const uint32_t at_entry = base + __popc(kept & ((1u << lane) - 1));
+    if (keep && at_entry < sink.cap)
+      sink.staged[size_t(text) * sink.cap + at_entry] = make_uint2(v, __float_as_uint(y));
+    return;
+  }
+  if (!valid) return;
+  const size_t i = size_t(text) * sink.vocab + v;
+  sink.out[i] = y;
+  if (kOutput == Output::kArgmax) sink.argmax[i] = y > 0.f ? at : -1;
+}
+
+// Takes the other maximum where it is larger, or equal and of a lower token.
+__device__ inline void merge_at(float &m, int32_t &at, float other, int32_t other_at) {
+  if (other > m || (other == m && other_at < at)) {
+    m = other;
+    at = other_at;
+  }
+}
+
+__device__ inline float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+__device__ inline float to_float(__half x) {
+  return __half2float(x);
+}
+
+// Launchers. Each queues its kernels on `stream` and returns the launch's own error.
+cudaError_t run_plain(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
+                      cudaStream_t stream);
+cudaError_t run_mma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
+                    cudaStream_t stream);
+
+// Orders the staged entries of every text by term, the top_k of them if top_k > 0.
+cudaError_t run_finish_sparse(const Sink &sink, uint32_t n_texts, const sp_lm_sparse &out,
+                              cudaStream_t stream);
+
+// The WGMMA path. `partials` is device scratch of wgmma_partial_bytes(): the pieces of
+// texts that two thread blocks share.
+constexpr uint32_t kWgmmaCols = 256;
+sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
+                 void *partials, int n_clusters, cudaStream_t stream);
+size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters);
+cudaError_t wgmma_count_clusters(int *n_clusters);  // that run at once on this device
+
+// A device buffer that grows.
+struct Buffer {
+  void *data;
+  size_t bytes;
+};
+
+}  // namespace sp_lm
+
+struct sp_lm_head {
+  sp_lm_head_config config;
+  sp_lm_path path;
+  int n_clusters;       // WGMMA: that run at once
+  uint32_t pitch;       // elements of a row as the kernels read them
+  cudaStream_t stream;  // of the last call
+  sp_lm::Buffer w, h;   // padded copies, where dim asks for them
+  sp_lm::Buffer plan, partials, staged, sorted;
+  // The plan is built in pinned memory; a slot is free again when its event has passed.
+  struct Upload {
+    void *host;
+    size_t bytes;
+    cudaEvent_t copied;
+  } uploads[4];
+  unsigned next_upload;
+};
+
+namespace sp_lm {
+
+sp_err from_cuda(cudaError_t e, const char *what);  // SP_OK, ENOMEM or ECUDA
+sp_err grow(Buffer *b, size_t bytes);               // the old contents are lost
+sp_err check_texts(const sp_lm_texts *texts, uint32_t n_tokens);
+// What every call begins with: padded inputs, the plan on the device.
+sp_err begin(sp_lm_head *head, const void *h, uint32_t n_tokens, const sp_lm_texts *texts,
+             Call *call, cudaStream_t stream);
+
+}  // namespace sp_lm
+#endif

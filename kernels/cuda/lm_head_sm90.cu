@@ -1,0 +1,597 @@
+// kernels/cuda/lm_head_sm90.cu - the head on Hopper: TMA into shared memory, wgmma, and the
+// maximum taken where the logits appear, in the accumulator registers.
+//
+// The terms are the rows of the product (64 for each of two consumer warpgroups), the
+// tokens its columns, 256 at a time. A thread then holds two terms' logits of 64 tokens: the
+// maximum over the tokens is 128 instructions on its own registers, and four lanes
+// finish a text. Two thread blocks form a cluster: they work on neighbouring vocabulary
+// tiles and the same tokens, and each fetches half of the tokens for both.
+//
+// One warp feeds a ring of stages; the consumer warpgroups run without a barrier between
+// them, one ahead of the other, so that one's maxima overlap the other's products.
+// lm_head_schedule.cuh says who works on what; LM_HEAD_LOG.md what was tried and measured.
+#include <cuda.h>
+
+#include "kernels/cuda/lm_head_parts.cuh"
+#include "kernels/cuda/lm_head_schedule.cuh"
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
+#define SP_LM_SM90 1
+#endif
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define SP_LM_CLUSTER __cluster_dims__(kCluster, 1, 1)
+#else
+#define SP_LM_CLUSTER  // the kernel is empty there
+#endif
+
+namespace sp_lm {
+namespace {
+
+constexpr int kGroups = 2;            // consumer warpgroups
+constexpr int kTerms = 64 * kGroups;  // rows of a block's tile
+constexpr int kCols = kWgmmaCols;     // tokens
+constexpr int kDepth = 64;            // of the dimension in one stage: 128 bytes
+constexpr int kStages = 4;
+constexpr int kCluster = 2;
+constexpr int kThreads = 128 * (kGroups + 1);
+constexpr uint32_t kTermBytes = kTerms * kDepth * 2;
+constexpr uint32_t kColBytes = kCols * kDepth * 2;
+constexpr uint32_t kStageBytes = kTermBytes + kColBytes;
+constexpr int kSharedBytes = kStages * kStageBytes + 1024 /* alignment */;
+
+struct Partial {  // part of a text's maximum, [slot][term of the pair]
+  float *m;
+  int32_t *at;
+};
+
+struct Params {
+  Call call;
+  Sink sink;
+  Schedule schedule;
+  Partial partial;
+};
+
+#ifdef SP_LM_SM90
+
+__device__ inline uint32_t shared_address(const void *p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+__device__ inline uint32_t cluster_rank() {
+  uint32_t r;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+  return r;
+}
+__device__ inline void cluster_sync() {
+  asm volatile(
+      "barrier.cluster.arrive.release.aligned;\n"
+      "barrier.cluster.wait.acquire.aligned;" ::
+          : "memory");
+}
+
+// mbarriers; `bar` is a shared-memory address.
+__device__ inline void barrier_init(uint32_t bar, uint32_t count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count));
+}
+__device__ inline void barrier_expect(uint32_t bar, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
+               "r"(bytes)
+               : "memory");
+}
+__device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+      "@p bra done;\n"
+      "bra again;\n"
+      "done:\n"
+      "}" ::"r"(bar),
+      "r"(parity)
+      : "memory");
+}
+// Arrives at the barrier of the same place in block `rank` of the cluster.
+__device__ inline void barrier_arrive_at(uint32_t bar, uint32_t rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "}" ::"r"(bar),
+      "r"(rank)
+      : "memory");
+}
+
+__device__ inline void tma_load(uint32_t to, const CUtensorMap *map, int k, int row,
+                                uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+      "l"(map), "r"(k), "r"(row), "r"(bar)
+      : "memory");
+}
+__device__ inline void tma_load_both(uint32_t to, const CUtensorMap *map, int k, int row,
+                                     uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+      "l"(map), "r"(k), "r"(row), "r"(bar), "h"(uint16_t((1 << kCluster) - 1))
+      : "memory");
+}
+
+// A matrix of 128-byte rows in shared memory, swizzled in groups of eight rows.
+__device__ inline uint64_t matrix_descriptor(uint32_t address) {
+  return uint64_t((address & 0x3ffff) >> 4) | uint64_t(1) << 16 |
+         uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
+}
+
+// d[64 x 256] (+)= a[64 x 16] b[256 x 16]^T, asynchronously.
+#define SP_ACC8(d, i)                                                         \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), \
+      "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define SP_ACC128(d)                                                                    \
+  SP_ACC8(d, 0), SP_ACC8(d, 8), SP_ACC8(d, 16), SP_ACC8(d, 24), SP_ACC8(d, 32),         \
+      SP_ACC8(d, 40), SP_ACC8(d, 48), SP_ACC8(d, 56), SP_ACC8(d, 64), SP_ACC8(d, 72),   \
+      SP_ACC8(d, 80), SP_ACC8(d, 88), SP_ACC8(d, 96), SP_ACC8(d, 104), SP_ACC8(d, 112), \
+      SP_ACC8(d, 120)
+#define SP_WGMMA(type)                                             \
+  asm volatile(                                                    \
+      "{\n"                                                        \
+      ".reg .pred p;\n"                                            \
+      "setp.ne.b32 p, %130, 0;\n"                                  \
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type \
+      " {"                                                         \
+      "%0, %1, %2, %3, %4, %5, %6, %7, "                           \
+      "%8, %9, %10, %11, %12, %13, %14, %15, "                     \
+      "%16, %17, %18, %19, %20, %21, %22, %23, "                   \
+      "%24, %25, %26, %27, %28, %29, %30, %31, "                   \
+      "%32, %33, %34, %35, %36, %37, %38, %39, "                   \
+      "%40, %41, %42, %43, %44, %45, %46, %47, "                   \
+      "%48, %49, %50, %51, %52, %53, %54, %55, "                   \
+      "%56, %57, %58, %59, %60, %61, %62, %63, "                   \
+      "%64, %65, %66, %67, %68, %69, %70, %71, "                   \
+      "%72, %73, %74, %75, %76, %77, %78, %79, "                   \
+      "%80, %81, %82, %83, %84, %85, %86, %87, "                   \
+      "%88, %89, %90, %91, %92, %93, %94, %95, "                   \
+      "%96, %97, %98, %99, %100, %101, %102, %103, "               \
+      "%104, %105, %106, %107, %108, %109, %110, %111, "           \
+      "%112, %113, %114, %115, %116, %117, %118, %119, "           \
+      "%120, %121, %122, %123, %124, %125, %126, %127"             \
+      "}, %128, %129, p, 1, 1, 0, 0;\n"                            \
+      "}\n"                                                        \
+      : SP_ACC128(d)                                               \
+      : "l"(a), "l"(b), "r"(add))
+
+template <typename T>
+__device__ inline void multiply(float (&d)[128], uint64_t a, uint64_t b, int add);
+template <>
+__device__ inline void multiply<__nv_bfloat16>(float (&d)[128], uint64_t a, uint64_t b,
+                                               int add) {
+  SP_WGMMA("bf16");
+}
+template <>
+__device__ inline void multiply<__half>(float (&d)[128], uint64_t a, uint64_t b,
+                                        int add) {
+  SP_WGMMA("f16");
+}
+
+__device__ inline void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ inline void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int kPending>
+__device__ inline void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+struct Ring {  // the place in the ring of stages, and which time round
+  uint32_t stage = 0, phase = 0;
+  __device__ void advance() {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  }
+};
+
+struct SharedMap {
+  uint32_t stages;       // address of stage 0, 1024-byte aligned
+  uint32_t full, empty;  // addresses of kStages barriers each
+};
+
+// One thread of the producer: all loads of this block, in the order of the walk.
+__device__ inline void produce(const Params &p, const CUtensorMap *w_map,
+                               const CUtensorMap *h_map, const SharedMap &shared,
+                               uint32_t rank) {
+  Ring ring;
+  Walk walk(p.schedule, blockIdx.x / kCluster);
+  Strip strip;
+  const int n_depths = (p.call.dim + kDepth - 1) / kDepth;
+  while (walk.next(&strip)) {
+    const int term = (strip.pair * kCluster + rank) * kTerms;
+    for (uint32_t t = strip.tile; t < strip.tile_end; t++) {
+      const int row = p.call.tiles[t].row + rank * (kCols / kCluster);
+      for (int d = 0; d < n_depths; d++, ring.advance()) {
+        const uint32_t full = shared.full + 8 * ring.stage;
+        const uint32_t to = shared.stages + ring.stage * kStageBytes;
+        barrier_wait(shared.empty + 8 * ring.stage, ring.phase ^ 1);
+        barrier_expect(full, kStageBytes);
+        tma_load(to, w_map, d * kDepth, term, full);
+        tma_load_both(to + kTermBytes + rank * (kColBytes / kCluster), h_map, d * kDepth,
+                      row, full);
+      }
+    }
+  }
+}
+
+// Logits of one column tile into `acc`, waiting for and handing back the stages.
+template <typename T>
+__device__ inline void multiply_tile(float (&acc)[128], int n_depths, Ring &ring,
+                                     const SharedMap &shared, int group, int thread) {
+  int previous = -1;
+  for (int d = 0; d < n_depths; d++) {
+    barrier_wait(shared.full + 8 * ring.stage, ring.phase);
+    const uint32_t from = shared.stages + ring.stage * kStageBytes;
+    const uint64_t a = matrix_descriptor(from + group * (64 * kDepth * 2));
+    const uint64_t b = matrix_descriptor(from + kTermBytes);
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < kDepth / 16; k++)  // 32 bytes along the swizzled row
+      multiply<T>(acc, a + 2 * k, b + 2 * k, d > 0 || k > 0);
+    wgmma_commit();
+    wgmma_wait<1>();  // the products before these are done: their stage is free
+    if (previous >= 0 && thread < kCluster)
+      barrier_arrive_at(shared.empty + 8 * previous, thread);
+    previous = ring.stage;
+    ring.advance();
+  }
+  wgmma_wait<0>();
+  if (thread < kCluster) barrier_arrive_at(shared.empty + 8 * previous, thread);
+}
+
+// A thread's two terms: the running maxima, and where.
+struct Best {
+  float m[2];
+  int32_t at[2];
+};
+
+template <bool kAt>
+__device__ inline void raise(Best &best, float x0, float x1, int32_t column) {
+  if (kAt) {
+    best.at[0] = x0 > best.m[0] ? column : best.at[0];
+    best.at[1] = x1 > best.m[1] ? column : best.at[1];
+  }
+  best.m[0] = fmaxf(best.m[0], x0);
+  best.m[1] = fmaxf(best.m[1], x1);
+}
+
+// Raises `best` by the columns lo .. hi-1 of the tile. The thread's columns are
+// 8 i + 2 q + e: register 4 i + e of term 0, 4 i + 2 + e of term 1. Registers cannot be
+// indexed at run time, so all are passed, in blocks of 32 columns that are skipped, taken
+// whole or masked; which of the three the whole warp agrees on.
+template <bool kAt>
+__device__ inline void raise_columns(Best &best, const float (&acc)[128], int lo, int hi,
+                                     int q, int32_t row) {
+  Best in = best;
+  if (kAt) in.at[0] = in.at[1] = -1;  // columns of this tile, for now
+  const unsigned length = hi - lo;
+#pragma unroll
+  for (int block = 0; block < kCols / 32; block++) {
+    const int c0 = block * 32;
+    if (hi <= c0 || lo >= c0 + 32) continue;
+    if (lo <= c0 && hi >= c0 + 32) {
+      if (kAt) {
+#pragma unroll
+        for (int i = block * 4; i < block * 4 + 4; i++)
+#pragma unroll
+          for (int e = 0; e < 2; e++)
+            raise<kAt>(in, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
+      } else {  // as a tree: short chains
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          const float *x = acc + block * 16 + 2 * r;
+          const float a = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[4], x[5]));
+          const float b = fmaxf(fmaxf(x[8], x[9]), fmaxf(x[12], x[13]));
+          in.m[r] = fmaxf(in.m[r], fmaxf(a, b));
+        }
+      }
+    } else {
+#pragma unroll
+      for (int i = block * 4; i < block * 4 + 4; i++)
+#pragma unroll
+        for (int e = 0; e < 2; e++)
+          if (unsigned(8 * i + e + 2 * q - lo) < length)
+            raise<kAt>(in, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
+    }
+  }
+  if (kAt) {
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+      best.at[r] = in.at[r] >= 0 ? row + 2 * q + in.at[r] : best.at[r];
+  }
+  best.m[0] = in.m[0];
+  best.m[1] = in.m[1];
+}
+
+// Joins the four lanes that share the two terms.
+template <bool kAt>
+__device__ inline void join_quad(Best &best) {
+#pragma unroll
+  for (int offset = 1; offset < 4; offset *= 2)
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float m = __shfl_xor_sync(0xffffffffu, best.m[r], offset);
+      if (kAt) {
+        const int32_t at = __shfl_xor_sync(0xffffffffu, best.at[r], offset);
+        merge_at(best.m[r], best.at[r], m, at);
+      } else {
+        best.m[r] = fmaxf(best.m[r], m);
+      }
+    }
+}
+
+// Pools one column tile: every text that ends in it goes to the sink; one that goes on
+// stays in `best`, or in the strip's slots where the strip ends or began inside it.
+template <Output kOutput>
+__device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best &best,
+                                 const Tile &tile, const Strip &strip, bool last,
+                                 uint32_t strip_row, uint32_t rank, int group,
+                                 int thread) {
+  constexpr bool kAt = kOutput == Output::kArgmax;
+  const int q = thread & 3;
+  const int term = group * 64 + (thread / 32) * 16 + (thread & 31) / 4;
+  // Lanes 0 and 1 of a quad carry its two terms on.
+  const int mine = term + (q & 1) * 8;
+  const uint32_t tile_end = tile.row + tile.cols;
+  for (uint32_t text = tile.text; text < tile.text_end; text++) {
+    const uint32_t first = __ldg(p.call.first + text), end = __ldg(p.call.end + text);
+    if (end <= first) continue;
+    if (first >= tile.row || tile.row == strip_row) {
+      best.m[0] = best.m[1] = -INFINITY;
+      best.at[0] = best.at[1] = -1;
+    }
+    const int lo = first > tile.row ? int(first - tile.row) : 0;
+    const int hi = int(min(end, tile_end) - tile.row);
+    raise_columns<kAt>(best, acc, lo, hi, q, int32_t(tile.row));
+    const bool goes_on = end > tile_end;
+    if (goes_on && !last) return;  // it is the tile's last text
+
+    Best whole = best;
+    join_quad<kAt>(whole);
+    const float m = q & 1 ? whole.m[1] : whole.m[0];
+    const int32_t at = q & 1 ? whole.at[1] : whole.at[0];
+    if (goes_on || first < strip_row) {
+      const size_t slot = size_t(strip.slot + goes_on) * (kTerms * kCluster);
+      if (q < 2) {
+        p.partial.m[slot + rank * kTerms + mine] = m;
+        if (kAt) p.partial.at[slot + rank * kTerms + mine] = at;
+      }
+    } else {
+      const uint32_t v = (strip.pair * kCluster + rank) * kTerms + mine;
+      deliver<kOutput>(p.sink, text, v, q < 2, m, at);
+    }
+  }
+}
+
+template <typename T, Output kOutput>
+__device__ inline void consume(const Params &p, const SharedMap &shared, uint32_t rank,
+                               int group, int thread) {
+  float acc[128];
+  Best best;
+  Ring ring;
+  Walk walk(p.schedule, blockIdx.x / kCluster);
+  Strip strip;
+  const int n_depths = (p.call.dim + kDepth - 1) / kDepth;
+  while (walk.next(&strip)) {
+    uint32_t strip_row = 0;
+    for (uint32_t t = strip.tile; t < strip.tile_end; t++) {
+      const uint4 raw = __ldg(reinterpret_cast<const uint4 *>(p.call.tiles) + t);
+      const Tile tile = {raw.x, raw.y, raw.z, raw.w};
+      if (t == strip.tile) strip_row = tile.row;
+      multiply_tile<T>(acc, n_depths, ring, shared, group, thread);
+      pool_tile<kOutput>(p, acc, best, tile, strip, t + 1 == strip.tile_end, strip_row,
+                         rank, group, thread);
+    }
+  }
+}
+
+#endif  // SP_LM_SM90
+
+template <typename T, Output kOutput>
+__global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
+    sm90_kernel(const __grid_constant__ Params p,
+                const __grid_constant__ CUtensorMap w_map,
+                const __grid_constant__ CUtensorMap h_map) {
+#ifdef SP_LM_SM90
+  extern __shared__ uint8_t raw[];
+  __shared__ __align__(8) uint64_t barriers[2 * kStages];
+  SharedMap shared;
+  shared.stages = (shared_address(raw) + 1023) & ~1023u;
+  shared.full = shared_address(barriers);
+  shared.empty = shared.full + 8 * kStages;
+  const uint32_t rank = cluster_rank();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStages; i++) {
+      barrier_init(shared.full + 8 * i, 1);
+      barrier_init(shared.empty + 8 * i, kGroups * kCluster);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  cluster_sync();
+
+  const int group = threadIdx.x / 128;
+  if (group == kGroups) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x == kGroups * 128) produce(p, &w_map, &h_map, shared, rank);
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    consume<T, kOutput>(p, shared, rank, group, threadIdx.x % 128);
+  }
+  cluster_sync();  // nobody leaves while the other may still write or signal here
+#endif
+}
+
+// Joins the parts of texts that strips have cut. A block looks at one pair and at one
+// border between two column tiles: it works if a text crosses that border first of all.
+template <Output kOutput>
+__global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) {
+  const Schedule &s = p.schedule;
+  const uint32_t pair = blockIdx.x;
+  for (uint32_t t = blockIdx.y; t + 1 < s.n_tiles; t += gridDim.y) {
+    const Tile tile = p.call.tiles[t];
+    const uint32_t text = tile.text_end - 1;
+    const uint32_t end = p.call.end[text];
+    if (end <= tile.row + tile.cols) continue;
+    if (p.call.first[text] < tile.row) continue;
+    Strip strip = strip_of(s, pair, t);
+    // Does the strip reach the text's end?
+    const Tile last = p.call.tiles[strip.tile_end - 1];
+    if (end <= last.row + last.cols) continue;
+    float best = -INFINITY;
+    int32_t at = -1;
+    for (;;) {
+      const Tile tail = p.call.tiles[strip.tile_end - 1];
+      const bool goes_on = end > tail.row + tail.cols;
+      const size_t i = size_t(strip.slot + goes_on) * (kTerms * kCluster) + threadIdx.x;
+      const float m = p.partial.m[i];
+      if (m > best) {
+        best = m;
+        if (kOutput == Output::kArgmax) at = p.partial.at[i];
+      }
+      if (!goes_on) break;
+      strip = strip_of(s, pair, strip.tile_end);
+    }
+    deliver<kOutput>(p.sink, text, pair * (kTerms * kCluster) + threadIdx.x, true, best,
+                     at);
+  }
+}
+
+template <typename T, Output kOutput>
+cudaError_t launch(const Params &p, const CUtensorMap &w_map, const CUtensorMap &h_map,
+                   cudaStream_t stream) {
+  cudaError_t e = cudaFuncSetAttribute(
+      sm90_kernel<T, kOutput>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  if (e) return e;
+  sm90_kernel<T, kOutput>
+      <<<p.schedule.n_clusters * kCluster, kThreads, kSharedBytes, stream>>>(p, w_map,
+                                                                             h_map);
+  e = cudaGetLastError();
+  if (e || !p.call.straddles) return e;
+  const dim3 grid(p.schedule.n_pairs, min(p.schedule.n_tiles - 1, 65535u));
+  join_kernel<kOutput><<<grid, kTerms * kCluster, 0, stream>>>(p);
+  return cudaGetLastError();
+}
+
+template <typename T>
+cudaError_t launch_for(const Params &p, const CUtensorMap &w_map,
+                       const CUtensorMap &h_map, Output output, cudaStream_t stream) {
+  if (output == Output::kValues)
+    return launch<T, Output::kValues>(p, w_map, h_map, stream);
+  if (output == Output::kArgmax)
+    return launch<T, Output::kArgmax>(p, w_map, h_map, stream);
+  return launch<T, Output::kSparse>(p, w_map, h_map, stream);
+}
+
+// The line of work stays in the L2 cache if a superblock's tokens take no more than this.
+constexpr size_t kSuperblockBytes = 8 << 20;
+// Runs as short as balance wants, as long as their slots' memory allows.
+constexpr uint32_t kMaxRuns = 1024;
+
+Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters) {
+  Schedule s;
+  s.n_tiles = call.n_tiles;
+  s.n_pairs = (vocab + kTerms * kCluster - 1) / (kTerms * kCluster);
+  s.n_clusters = n_clusters;
+  const uint64_t total = uint64_t(s.n_tiles) * s.n_pairs;
+  s.run = call.straddles ? uint32_t((total + kMaxRuns - 1) / kMaxRuns) : 1;
+  if (s.run > s.n_tiles) s.run = s.n_tiles;
+  uint64_t per_superblock = kSuperblockBytes / (size_t(kCols) * call.pitch * 2);
+  if (per_superblock < s.run) per_superblock = s.run;
+  uint32_t n_superblocks = uint32_t(s.n_tiles / per_superblock);
+  if (n_superblocks == 0) n_superblocks = 1;
+  s.n_short = s.n_tiles / n_superblocks;
+  s.n_longer = s.n_tiles % n_superblocks;
+  s.n_rounds = uint32_t(total / (uint64_t(s.run) * n_clusters));
+  const uint64_t rest = total - uint64_t(s.n_rounds) * s.run * n_clusters;
+  s.last_run = uint32_t((rest + n_clusters - 1) / n_clusters);
+  if (s.last_run == 0) s.last_run = 1;
+  return s;
+}
+
+sp_err make_map(CUtensorMap *map, const void *data, sp_lm_dtype type, uint32_t dim,
+                uint32_t pitch, uint32_t rows, uint32_t box_rows) {
+  void *symbol = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  const cudaError_t e = cudaGetDriverEntryPointByVersion(
+      "cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found);
+  if (e || found != cudaDriverEntryPointSuccess)
+    return sp_fail(SP_ECUDA, "lm_head: the driver has no cuTensorMapEncodeTiled");
+  const cuuint64_t dims[2] = {dim, rows};
+  const cuuint64_t strides[1] = {cuuint64_t(pitch) * 2};
+  const cuuint32_t box[2] = {kDepth, box_rows}, steps[2] = {1, 1};
+  const CUresult r = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(symbol)(
+      map,
+      type == SP_LM_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                         : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+      2, const_cast<void *>(data), dims, strides, box, steps,
+      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (r != CUDA_SUCCESS)
+    return sp_fail(SP_ECUDA, "lm_head: tensor map of %u rows of %u: error %d", rows, dim,
+                   int(r));
+  return SP_OK;
+}
+
+// Two strips a run, two slots a strip. A run is never longer than a pair's tiles.
+size_t max_slots(uint32_t vocab, int n_clusters) {
+  const uint32_t n_pairs = (vocab + kTerms * kCluster - 1) / (kTerms * kCluster);
+  return (size_t(max(n_pairs, kMaxRuns)) + n_clusters) * 4;
+}
+
+}  // namespace
+
+size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters) {
+  return max_slots(vocab, n_clusters) * (kTerms * kCluster) *
+         (sizeof(float) + sizeof(int));
+}
+
+cudaError_t wgmma_count_clusters(int *n_clusters) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {kCluster, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(kCluster);
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = kSharedBytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  const auto kernel = sm90_kernel<__nv_bfloat16, Output::kValues>;
+  const cudaError_t e = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  return e ? e : cudaOccupancyMaxActiveClusters(n_clusters, kernel, &config);
+}
+
+sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
+                 void *partials, int n_clusters, cudaStream_t stream) {
+  Params p;
+  p.call = call;
+  p.sink = sink;
+  p.schedule = make_schedule(call, sink.vocab, n_clusters);
+  if (uint64_t(p.schedule.n_tiles) * p.schedule.n_pairs >= 1u << 31)
+    return sp_fail(SP_EINVAL, "lm_head: %u tokens by %u terms are too much for one call",
+                   call.n_tokens, sink.vocab);
+  p.partial.m = static_cast<float *>(partials);
+  p.partial.at = reinterpret_cast<int32_t *>(
+      p.partial.m + max_slots(sink.vocab, n_clusters) * (kTerms * kCluster));
+  CUtensorMap w_map, h_map;
+  sp_err err = make_map(&w_map, call.w, type, call.dim, call.pitch, sink.vocab, kTerms);
+  if (!err)
+    err = make_map(&h_map, call.h, type, call.dim, call.pitch, call.n_tokens,
+                   kCols / kCluster);
+  if (err) return err;
+  const cudaError_t e = type == SP_LM_BF16
+                            ? launch_for<__nv_bfloat16>(p, w_map, h_map, output, stream)
+                            : launch_for<__half>(p, w_map, h_map, output, stream);
+  return e ? sp_fail(SP_ECUDA, "lm_head: %s", cudaGetErrorString(e)) : SP_OK;
+}
+
+}  // namespace sp_lm
