@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
+
 enum { SP_CHUNK_DOCS = 4096 }; /* documents in one chunk of the forward index */
 
 /* One document's vector: terms ascending, weights as IEEE half bits (base/half.h), > 0.
@@ -84,5 +86,9 @@ static inline bool sp_segment_is_deleted(const sp_segment *s, uint32_t doc) {
  * the snapshot checked the lists' extents when it was opened, or does so on first touch.
  */
 bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out);
+
+/* SP_OK, or EFORMAT once sp_segment_list() met a damaged list (and said there was none):
+ * a search asks after its work, so that damage is never taken for a poor answer. */
+sp_err sp_segment_health(const sp_segment *s);
 
 #endif

@@ -1,0 +1,44 @@
+/* index/segment.c - a term's list, checked the first time it is touched. */
+#include "index/segment.h"
+
+#include "index/view.h"
+
+/* `s` is the first member of the view that the snapshot made. */
+static const sp_segment_view *view_of(const sp_segment *s) {
+  return (const void *)s;
+}
+
+static bool first_touch(const sp_segment_view *v, uint32_t term, uint32_t chunk,
+                        uint64_t offset, sp_list *out) {
+  const sp_segment *s = &v->pub;
+  if (chunk < v->disk.n_lists && offset % 64 == 0 && offset <= v->list_bytes[chunk] &&
+      sp_list_read(s->list_chunks[chunk] + offset, v->list_bytes[chunk] - offset, term,
+                   s->n_docs, s->n_terms, s->term_bytes, out)) {
+    atomic_fetch_or(&v->checked->lists[term / 64], (uint64_t)1 << term % 64);
+    return true;
+  }
+  atomic_store(&v->checked->damaged, term + 1);
+  return false;
+}
+
+bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out) {
+  if (!s->sealed || term >= s->n_terms) return false;
+  uint64_t place = s->list_at[term];
+  if (place == 0) return false;
+  const sp_segment_view *v = view_of(s);
+  uint32_t chunk = (uint32_t)(place >> 32) - 1;
+  uint64_t offset = (uint32_t)place;
+  uint64_t known =
+      atomic_load_explicit(&v->checked->lists[term / 64], memory_order_relaxed);
+  if (!(known >> term % 64 & 1)) return first_touch(v, term, chunk, offset, out);
+  sp_list_point(s->list_chunks[chunk] + offset, s->term_bytes, out);
+  return true;
+}
+
+sp_err sp_segment_health(const sp_segment *s) {
+  uint32_t term =
+      atomic_load_explicit(&view_of(s)->checked->damaged, memory_order_relaxed);
+  if (term == 0) return SP_OK;
+  return sp_fail(SP_EFORMAT, "segment %u: the list of term %u is damaged", s->id,
+                 term - 1);
+}
