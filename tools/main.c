@@ -20,6 +20,7 @@ static const struct {
     {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
     {"encode", cmd_encode, "turn texts into sparse vectors"},
     {"eval", cmd_eval, "measure a run against judgements"},
+    {"index", cmd_index, "make an index of a corpus or of vectors, or add to one"},
     {"tokenize", cmd_tokenize, "the token ids of texts"},
     {"version", cmd_version, "print the version"},
 };
