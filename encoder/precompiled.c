@@ -11,6 +11,31 @@
 #include "base/utf8.h"
 #include "encoder/tokenizer_parts.h"
 
+/* ---- looking up ---- */
+
+static uint32_t offset_of(uint32_t unit) {
+  return (unit >> 10) << ((unit & 1u << 9) >> 6);
+}
+
+/* The replacement of the SHORTEST prefix of s[0..n) that has one, or NULL. A NUL ends the
+ * search. */
+static const char *find(const sp_charsmap *m, const char *s, size_t n) {
+  size_t at = offset_of(m->units[0]);
+  for (size_t i = 0; i < n && s[i]; i++) {
+    at ^= (uint8_t)s[i];
+    if (at >= m->n_units) return NULL;
+    uint32_t unit = m->units[at];
+    if ((unit & (1u << 31 | 0xff)) != (uint8_t)s[i]) return NULL;
+    at ^= offset_of(unit);
+    if (!(unit & 1u << 8)) continue;
+    if (at >= m->n_units) return NULL;
+    size_t value = m->units[at] & 0x7fffffff;
+    bool inside = value < m->n_values && ((uint8_t)m->values[value] & 0xc0) != 0x80;
+    return inside ? m->values + value : NULL;
+  }
+  return NULL;
+}
+
 /* ---- reading ---- */
 
 static int sextet(char c) {
@@ -62,6 +87,10 @@ static sp_err split_map(sp_charsmap *m, const uint8_t *raw, size_t n, const char
   }
   memcpy(m->values, values, m->n_values);
   m->values[m->n_values] = '\0';
+  for (int c = 0; c < 128; c++) {
+    char s = (char)c;
+    m->plain[c] = c != '\r' && !find(m, &s, 1);
+  }
   return SP_OK;
 }
 
@@ -77,30 +106,7 @@ sp_err sp_charsmap_read(sp_charsmap *m, const char *base64, size_t n, const char
   return err;
 }
 
-/* ---- using ---- */
-
-static uint32_t offset_of(uint32_t unit) {
-  return (unit >> 10) << ((unit & 1u << 9) >> 6);
-}
-
-/* The replacement of the SHORTEST prefix of s[0..n) that has one, or NULL. A NUL ends the
- * search. */
-static const char *find(const sp_charsmap *m, const char *s, size_t n) {
-  size_t at = offset_of(m->units[0]);
-  for (size_t i = 0; i < n && s[i]; i++) {
-    at ^= (uint8_t)s[i];
-    if (at >= m->n_units) return NULL;
-    uint32_t unit = m->units[at];
-    if ((unit & (1u << 31 | 0xff)) != (uint8_t)s[i]) return NULL;
-    at ^= offset_of(unit);
-    if (!(unit & 1u << 8)) continue;
-    if (at >= m->n_units) return NULL;
-    size_t value = m->units[at] & 0x7fffffff;
-    bool inside = value < m->n_values && ((uint8_t)m->values[value] & 0xc0) != 0x80;
-    return inside ? m->values + value : NULL;
-  }
-  return NULL;
-}
+/* ---- normalizing ---- */
 
 /* Puts a replacement for n_old characters: a longer one's last characters are additions;
  * of a shorter one, the last also stands for what vanished. */
@@ -136,12 +142,26 @@ static size_t cluster_end(const sp_unicode *u, const char *s, size_t i, size_t n
   return i;
 }
 
+/* The bytes from s[i] on that stay: ASCII that is not followed by what may extend it. */
+static size_t plain_run(const sp_charsmap *m, const char *s, size_t i, size_t n) {
+  size_t begin = i;
+  while (i < n && (uint8_t)s[i] < 0x80 && m->plain[(uint8_t)s[i]]) i++;
+  if (i < n && (uint8_t)s[i] >= 0x80 && i > begin) i--;
+  return i - begin;
+}
+
 sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_unicode *u, const sp_draft *in,
                            sp_draft *out) {
   enum { LONGEST_CLUSTER = 5 }; /* bytes: longer ones go character by character */
   const char *s = in->bytes;
   sp_edit e = sp_edit_begin(in, 0, out);
   for (size_t i = 0; i < in->n && !e.err;) {
+    size_t run = plain_run(m, s, i, in->n);
+    if (run) {
+      sp_edit_copy(&e, i, run);
+      i += run;
+      continue;
+    }
     size_t end = cluster_end(u, s, i, in->n);
     const char *with = end - i <= LONGEST_CLUSTER ? find(m, s + i, end - i) : NULL;
     if (with) {

@@ -114,6 +114,7 @@ typedef struct sp_charsmap {
   size_t n_units;
   char *values;
   size_t n_values;
+  bool plain[128]; /* ASCII that is a cluster of its own and stays as it is */
 } sp_charsmap;
 
 typedef struct sp_norm_step {

@@ -4,12 +4,15 @@
 #include <stdlib.h>
 
 _Static_assert(sizeof(sp_cached_word) == 64, "a slot is one cache line");
-_Static_assert(SP_CACHE_SLOTS == 1 << 14, "the slot is the top 14 bits of the hash");
+_Static_assert(SP_CACHE_SLOTS == 1 << 15, "the slot is the top 15 bits of the hash");
 
 sp_err sp_word_cache_begin(sp_word_cache *c, uint64_t owner) {
+  enum { LINE = 64 };
   if (!c->slots) {
-    c->slots = calloc(SP_CACHE_SLOTS, sizeof *c->slots);
-    if (!c->slots) return sp_fail(SP_ENOMEM, "word cache: out of memory");
+    c->memory = calloc(SP_CACHE_SLOTS + 1, LINE); /* untouched until it is used */
+    if (!c->memory) return sp_fail(SP_ENOMEM, "word cache: out of memory");
+    uintptr_t at = ((uintptr_t)c->memory + LINE - 1) / LINE * LINE;
+    c->slots = (sp_cached_word *)at;
   } else if (c->owner != owner) {
     memset(c->slots, 0, SP_CACHE_SLOTS * sizeof *c->slots);
   }
@@ -18,6 +21,6 @@ sp_err sp_word_cache_begin(sp_word_cache *c, uint64_t owner) {
 }
 
 void sp_word_cache_free(sp_word_cache *c) {
-  free(c->slots);
+  free(c->memory);
   *c = (sp_word_cache){0};
 }

@@ -16,7 +16,7 @@
 enum {
   SP_CACHED_BYTES = 24,
   SP_CACHED_TOKENS = 7,
-  SP_CACHE_SLOTS = 1 << 14 /* of 64 bytes */
+  SP_CACHE_SLOTS = 1 << 15 /* of 64 bytes */
 };
 
 typedef struct sp_cached_word {
@@ -29,8 +29,9 @@ typedef struct sp_cached_word {
 } sp_cached_word;
 
 typedef struct sp_word_cache {
-  sp_cached_word *slots; /* [SP_CACHE_SLOTS] */
-  uint64_t owner;        /* hash of the tokenizer whose tokens these are */
+  sp_cached_word *slots; /* [SP_CACHE_SLOTS] on cache lines, within `memory` */
+  void *memory;
+  uint64_t owner; /* hash of the tokenizer whose tokens these are */
 } sp_word_cache;
 
 /* Makes it ready for the tokenizer with hash `owner`: empties what another left.
@@ -55,7 +56,7 @@ static inline sp_cached_word *sp_word_cache_slot(const sp_word_cache *c, const c
                key[2] * 0x165667b19e3779f9u;
   h ^= h >> 32;
   h *= 0x9fb21c651e98df25u;
-  sp_cached_word *s = &c->slots[h >> 50]; /* the top 14 bits */
+  sp_cached_word *s = &c->slots[h >> 49];
   *hit =
       s->length == n && s->key[0] == key[0] && s->key[1] == key[1] && s->key[2] == key[2];
   return s;
