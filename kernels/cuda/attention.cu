@@ -97,12 +97,13 @@ struct Softmax {
   }
 
   // Turns a tile's scores into weights under the new maximum and rescales what is there.
-  __device__ void take(float (&s)[kKeys / 8][4], float scale_log2) {
+  template <int kGroups>
+  __device__ void take(float (&s)[2 * kGroups][4], float scale_log2) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float tile_most = most[half];
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n++)
+      for (int n = 0; n < 2 * kGroups; n++)
         tile_most = fmaxf(tile_most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
       tile_most = fmaxf(tile_most, __shfl_xor_sync(~0u, tile_most, 1));
       tile_most = fmaxf(tile_most, __shfl_xor_sync(~0u, tile_most, 2));
@@ -117,7 +118,7 @@ struct Softmax {
         out[n][2 * half + 1] *= fade;
       }
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; n++)
+      for (int n = 0; n < 2 * kGroups; n++)
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; e++) {
           s[n][e] = fast_exp2(s[n][e] * scale_log2 - base);
@@ -142,19 +143,19 @@ struct Softmax {
   }
 };
 
-// s[16, 64] = q k^T. Keys beyond the tile's n_keys cost nothing, 16 at a time: the texts here
-// are short, so the last tile counts.
-template <typename T, int D>
-__device__ inline void scores(float (&s)[kKeys / 8][4], const uint32_t (&q)[D / 16][4],
-                              const T *k, int n_keys, int lane) {
+// The steps of a tile are over kGroups groups of 16 keys: texts are short, so their last tile
+// counts, and keys that are not there cost nothing.
+
+// s[16, 16 kGroups] = q k^T
+template <typename T, int D, int kGroups>
+__device__ inline void scores(float (&s)[2 * kGroups][4], const uint32_t (&q)[D / 16][4],
+                              const T *k, int lane) {
   // Two groups of eight keys by sixteen elements a load.
   const T *at = k + (lane / 16 * 8 + lane % 8) * kPitch<D> + lane / 8 % 2 * 8;
 #pragma unroll
-  for (int n = 0; n < kKeys / 16; n++) {
+  for (int n = 0; n < kGroups; n++) {
 #pragma unroll
-    for (int e = 0; e < 4; e++)
-      s[2 * n][e] = s[2 * n + 1][e] = n * 16 < n_keys ? 0.f : -INFINITY;
-    if (n * 16 >= n_keys) continue;
+    for (int e = 0; e < 4; e++) s[2 * n][e] = s[2 * n + 1][e] = 0.f;
 #pragma unroll
     for (int d = 0; d < D / 16; d++) {
       uint32_t b[4];
@@ -165,14 +166,13 @@ __device__ inline void scores(float (&s)[kKeys / 8][4], const uint32_t (&q)[D / 
   }
 }
 
-// out[16, D] += p[16, 64] v
-template <typename T, int D>
-__device__ inline void weigh(float (&out)[D / 8][4], const float (&p)[kKeys / 8][4],
-                             const T *v, int n_keys, int lane) {
+// out[16, D] += p[16, 16 kGroups] v
+template <typename T, int D, int kGroups>
+__device__ inline void weigh(float (&out)[D / 8][4], const float (&p)[2 * kGroups][4],
+                             const T *v, int lane) {
   const T *at = v + lane % 16 * kPitch<D> + lane / 16 * 8;
 #pragma unroll
-  for (int k = 0; k < kKeys / 16; k++) {
-    if (k * 16 >= n_keys) continue;
+  for (int k = 0; k < kGroups; k++) {
     const uint32_t a[4] = {sp::pack2(p[2 * k][0], p[2 * k][1], T()),
                            sp::pack2(p[2 * k][2], p[2 * k][3], T()),
                            sp::pack2(p[2 * k + 1][0], p[2 * k + 1][1], T()),
@@ -187,18 +187,43 @@ __device__ inline void weigh(float (&out)[D / 8][4], const float (&p)[kKeys / 8]
   }
 }
 
-// Scores of keys that a query may not see become -infinity. `query` is the row of element
-// 0, `key` the column of element 0 of the first group.
-__device__ inline void mask(float (&s)[kKeys / 8][4], int query, int key, int key_end,
-                            int left, int right) {
+// Which keys a query may see: j < end, i - left <= j <= i + right; -1: no bound.
+struct Sight {
+  int end, left, right;
+
+  // All of keys key .. key+n-1, by all of queries query .. query+15?
+  __device__ bool whole(int query, int key, int n) const {
+    return key + n <= end && (left < 0 || key >= query + 15 - left) &&
+           (right < 0 || key + n - 1 <= query + right);
+  }
+};
+
+// Scores of keys that a query may not see become -infinity. `query` is the row of element 0,
+// `key` the column of element 0 of the first group.
+template <int kGroups>
+__device__ inline void mask(float (&s)[2 * kGroups][4], int query, int key, Sight sight) {
 #pragma unroll
-  for (int n = 0; n < kKeys / 8; n++)
+  for (int n = 0; n < 2 * kGroups; n++)
 #pragma unroll
     for (int e = 0; e < 4; e++) {
       const int i = query + e / 2 * 8, j = key + n * 8 + e % 2;
-      if (j >= key_end || (left >= 0 && j < i - left) || (right >= 0 && j > i + right))
+      if (j >= sight.end || (sight.left >= 0 && j < i - sight.left) ||
+          (sight.right >= 0 && j > i + sight.right))
         s[n][e] = -INFINITY;
     }
+}
+
+// A warp's queries row .. row+15 take in the tile that begins at `key`.
+template <typename T, int D, int kGroups>
+__device__ inline void take_tile(Softmax<T, D> &softmax, const uint32_t (&q)[D / 16][4],
+                                 const T *k, const T *v, int row, int key, Sight sight,
+                                 float scale_log2, int lane) {
+  float s[2 * kGroups][4];
+  scores<T, D, kGroups>(s, q, k, lane);
+  if (!sight.whole(row, key, 16 * kGroups))
+    mask<kGroups>(s, row + lane / 4, key + lane % 4 * 2, sight);
+  softmax.template take<kGroups>(s, scale_log2);
+  weigh<T, D, kGroups>(softmax.out, s, v, lane);
 }
 
 // Writes the warp's 16 rows by way of shared memory, so that they leave 16 bytes a
@@ -265,6 +290,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<D>)
 
   Softmax<T, D> softmax;
   const int row = first + warp * 16;  // the warp's first query
+  const Sight sight = {seen, a.left, a.right};
+  const float scale = a.scale * kLog2e;
   for (int t = 0; t < n_tiles; t++) {
     const int key = begin + t * kKeys;
     const int now = t % 2 * kTile<D>, next = kTile<D> - now;
@@ -273,16 +300,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<D>)
       load_tile<T, D>(v_tiles + next, v, a.stride, key + kKeys, end);
       __pipeline_commit();
     }
-    if (row < len) {
-      float s[kKeys / 8][4];
-      scores<T, D>(s, query, k_tiles + now, end - key, lane);
-      const bool whole = key + kKeys <= seen &&
-                         (a.left < 0 || key >= row + 15 - a.left) &&
-                         (a.right < 0 || key + kKeys - 1 <= row + a.right);
-      if (!whole) mask(s, row + lane / 4, key + lane % 4 * 2, seen, a.left, a.right);
-      softmax.take(s, a.scale * kLog2e);
-      weigh<T, D>(softmax.out, s, v_tiles + now, end - key, lane);
-    }
+    const T *k_tile = k_tiles + now, *v_tile = v_tiles + now;
+    // A warp behind the text's end only helps to load.
+    if (row < len && end - key > 32)
+      take_tile<T, D, 4>(softmax, query, k_tile, v_tile, row, key, sight, scale, lane);
+    else if (row < len)
+      take_tile<T, D, 2>(softmax, query, k_tile, v_tile, row, key, sight, scale, lane);
     __pipeline_wait_prior(0);
     __syncthreads();
   }
