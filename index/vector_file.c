@@ -71,16 +71,26 @@ static sp_err take_end(sp_vector_file *f, uint64_t offset, uint64_t file_bytes,
   return SP_OK;
 }
 
+/* The head at `offset`, as bytes and taken apart; *fault is what is wrong with it. */
+static sp_err read_head(const sp_vector_file *f, uint64_t offset,
+                        uint8_t bytes[SP_VF_HEAD_BYTES], sp_vf_head *h,
+                        const char **fault) {
+  size_t got;
+  sp_err err = read_at(f->fd, f->path, bytes, SP_VF_HEAD_BYTES, offset, &got);
+  if (err) return err;
+  *fault = got < SP_VF_HEAD_BYTES ? "the file shrank while it was read"
+                                  : sp_vf_head_read(bytes, h);
+  return SP_OK;
+}
+
 static sp_err walk(sp_vector_file *f, uint64_t file_bytes) {
   uint64_t offset = SP_VF_HEADER_BYTES;
   while (file_bytes - offset >= SP_VF_HEAD_BYTES) {
     uint8_t bytes[SP_VF_HEAD_BYTES];
-    size_t got;
-    sp_err err = read_at(f->fd, f->path, bytes, sizeof bytes, offset, &got);
-    if (err) return err;
     sp_vf_head h;
-    const char *fault = got < sizeof bytes ? "the file shrank while it was read"
-                                           : sp_vf_head_read(bytes, &h);
+    const char *fault;
+    sp_err err = read_head(f, offset, bytes, &h, &fault);
+    if (err) return err;
     if (!fault && !h.end && h.first != f->info.n_vectors) fault = "a block out of order";
     if (fault) return damaged(f->path, offset, fault);
     if (h.end) return take_end(f, offset, file_bytes, &h);
@@ -136,16 +146,15 @@ const sp_vector_file_info *sp_vector_file_get_info(const sp_vector_file *f) {
 sp_err sp_vector_file_read(const sp_vector_file *f, uint64_t block, sp_vector_block *b) {
   uint64_t offset = f->offsets[block];
   uint8_t bytes[SP_VF_HEAD_BYTES];
-  size_t got;
-  sp_err err = read_at(f->fd, f->path, bytes, sizeof bytes, offset, &got);
-  if (err) return err;
   sp_vf_head h;
-  const char *fault = got < sizeof bytes ? "the file shrank while it was read"
-                                         : sp_vf_head_read(bytes, &h);
+  const char *fault;
+  sp_err err = read_head(f, offset, bytes, &h, &fault);
+  if (err) return err;
   if (!fault && h.end) fault = "the file changed while it was read";
   if (fault) return damaged(f->path, offset, fault);
   if ((err = sp_vf_block_reserve(b, h.body_bytes))) return err;
   memcpy(b->data, bytes, SP_VF_SUMMED_BYTES);
+  size_t got;
   err = read_at(f->fd, f->path, b->data + SP_VF_SUMMED_BYTES, (size_t)h.body_bytes,
                 offset + SP_VF_HEAD_BYTES, &got);
   if (err) return err;
