@@ -90,13 +90,15 @@ __device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
-// Arrives at the barrier of the same place in block `rank` of the cluster.
+// Arrives at the barrier of the same place in block `rank` of the cluster. Not with
+// .release.cluster: that costs a membar for the whole GPU every time, and nothing was
+// written that others must see.
 __device__ inline void barrier_arrive_at(uint32_t bar, uint32_t rank) {
   asm volatile(
       "{\n"
       ".reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
       "}" ::"r"(bar),
       "r"(rank)
       : "memory");
@@ -329,12 +331,18 @@ __device__ inline void join_quad(Best &best) {
     }
 }
 
+__device__ inline Tile load_tile(const Params &p, uint32_t t) {
+  const uint4 x = __ldg(reinterpret_cast<const uint4 *>(p.call.tiles) + t);
+  return {x.x, x.y, x.z, x.w};
+}
+
 // Pools one column tile: every text that ends in it goes to the sink; one that goes on
 // stays in `best`, or in the strip's slots where the strip ends or began inside it.
+// `range` is the tile's first text's.
 template <Output kOutput>
 __device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best &best,
-                                 const Tile &tile, const Strip &strip, bool last,
-                                 uint32_t strip_row, uint32_t rank, int group,
+                                 const Tile &tile, uint2 range, const Strip &strip,
+                                 bool last, uint32_t strip_row, uint32_t rank, int group,
                                  int thread) {
   constexpr bool kAt = kOutput == Output::kArgmax;
   const int q = thread & 3;
@@ -343,7 +351,9 @@ __device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best 
   const int mine = term + (q & 1) * 8;
   const uint32_t tile_end = tile.row + tile.cols;
   for (uint32_t text = tile.text; text < tile.text_end; text++) {
-    const uint32_t first = __ldg(p.call.first + text), end = __ldg(p.call.end + text);
+    const uint32_t first = range.x, end = range.y;
+    if (text + 1 < tile.text_end)
+      range = make_uint2(__ldg(p.call.first + text + 1), __ldg(p.call.end + text + 1));
     if (end <= first) continue;
     if (first >= tile.row || tile.row == strip_row) {
       best.m[0] = best.m[1] = -INFINITY;
@@ -379,18 +389,29 @@ __device__ inline void consume(const Params &p, const SharedMap &shared, uint32_
   Best best;
   Ring ring;
   Walk walk(p.schedule, blockIdx.x / kCluster);
-  Strip strip;
+  Strip strip, next_strip;
   const int n_depths = (p.call.dim + kDepth - 1) / kDepth;
-  while (walk.next(&strip)) {
-    uint32_t strip_row = 0;
-    for (uint32_t t = strip.tile; t < strip.tile_end; t++) {
-      const uint4 raw = __ldg(reinterpret_cast<const uint4 *>(p.call.tiles) + t);
-      const Tile tile = {raw.x, raw.y, raw.z, raw.w};
-      if (t == strip.tile) strip_row = tile.row;
-      multiply_tile<T>(acc, n_depths, ring, shared, group, thread);
-      pool_tile<kOutput>(p, acc, best, tile, strip, t + 1 == strip.tile_end, strip_row,
-                         rank, group, thread);
-    }
+  bool more = walk.next(&strip);
+  if (!more) return;
+  uint32_t t = strip.tile;
+  Tile tile = load_tile(p, t);
+  uint32_t strip_row = tile.row;
+  while (more) {
+    // What comes next is looked up while the tensor cores work.
+    const bool last = t + 1 == strip.tile_end;
+    next_strip = strip;
+    if (last) more = walk.next(&next_strip);
+    const uint32_t next_t = last ? next_strip.tile : t + 1;
+    const Tile next_tile = more ? load_tile(p, next_t) : tile;
+    const uint2 range =
+        make_uint2(__ldg(p.call.first + tile.text), __ldg(p.call.end + tile.text));
+    multiply_tile<T>(acc, n_depths, ring, shared, group, thread);
+    pool_tile<kOutput>(p, acc, best, tile, range, strip, last, strip_row, rank, group,
+                       thread);
+    if (last) strip_row = next_tile.row;
+    strip = next_strip;
+    t = next_t;
+    tile = next_tile;
   }
 }
 
