@@ -1,9 +1,9 @@
 /* server/describe_route.c - indexes and the service described in JSON. */
 #include "server/describe_route.h"
 
-#include <inttypes.h>
-
-#include "base/json.h"
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* The reply becomes the object, whose reference is taken; NULL is memory that ran out. */
 static void reply_with(sp_reply *r, json_t *object) {
@@ -26,16 +26,18 @@ static json_t *describe_build(const sp_build_params *p) {
 
 static json_t *describe_search(void) {
   sp_search_params p = sp_search_defaults();
+  char digits[32]; /* the float's own: 0.9, not 0.899999976 */
+  snprintf(digits, sizeof digits, "%.6g", (double)p.heap_factor);
   return json_pack("{s:I, s:I, s:f}", "k", (json_int_t)p.k, "query_cut",
-                   (json_int_t)p.query_cut, "heap_factor", (double)p.heap_factor);
+                   (json_int_t)p.query_cut, "heap_factor", strtod(digits, NULL));
 }
 
 static json_t *describe_index(const sp_service *s, size_t i) {
   const sp_engine *e = sp_service_engine(s, i);
   const sp_index_info *info = sp_engine_info(e);
-  /* A copy: the contract is shared by all threads. */
-  json_t *encoder =
-      sp_engine_encoder(e) ? json_deep_copy(sp_service_contract(s, i)) : json_null();
+  const json_t *contract = sp_service_contract(s, i);
+  /* A copy, as the contract is shared by all threads. */
+  json_t *encoder = contract ? json_deep_copy(contract) : json_null();
   return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "name",
                    sp_engine_name(e), "documents", (json_int_t)info->n_docs, "deleted",
                    (json_int_t)info->n_deleted, "segments", (json_int_t)info->n_segments,

@@ -5,13 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
-
 struct sp_service {
   const char *version;
   size_t n_indexes;
   const sp_engine **engines; /* [n_indexes] */
-  json_t **contracts;        /* [n_indexes] */
+  json_t **contracts;        /* [n_indexes], NULL where there is no encoder */
   pthread_mutex_t lock;
   pthread_cond_t given;
   sp_workspace *free_ones; /* a stack: the one used last has the warmest memory */
@@ -47,12 +45,8 @@ static sp_err add_index(sp_service *s, size_t i, const sp_engine *engine) {
     if (strcmp(name, sp_engine_name(s->engines[j])) == 0)
       return sp_fail(SP_EINVAL, "two indexes have the name \"%s\"", name);
   s->engines[i] = engine;
-  const char *text = sp_engine_info(engine)->contract;
-  sp_err err = sp_json_parse(text, strlen(text), name, &s->contracts[i]);
-  if (err) return err;
-  if (!json_is_object(s->contracts[i]))
-    return sp_fail(SP_EFORMAT, "%s: the encoder's contract is not an object", name);
-  return SP_OK;
+  sp_encoder *encoder = sp_engine_encoder(engine);
+  return encoder ? sp_encoder_contract(encoder, &s->contracts[i]) : SP_OK;
 }
 
 sp_err sp_service_new(sp_engine *const *engines, size_t n, unsigned n_threads,

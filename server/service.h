@@ -13,7 +13,7 @@ typedef struct sp_service sp_service;
 
 /* Serves n engines, which the caller keeps open, for n_threads threads at a time.
  * `version` is the program's, borrowed. On SP_OK the caller owns *out.
- * Errors: EINVAL (two indexes of one name), EFORMAT (a contract that is not JSON), ENOMEM. */
+ * Errors: EINVAL (two indexes of one name), ENOMEM. */
 sp_err sp_service_new(sp_engine *const *engines, size_t n, unsigned n_threads,
                       const char *version, sp_service **out);
 void sp_service_free(sp_service *s); /* NULL is fine */
@@ -22,8 +22,8 @@ const char *sp_service_version(const sp_service *s);
 size_t sp_service_n_indexes(const sp_service *s);
 const sp_engine *sp_service_engine(const sp_service *s, size_t i);
 
-/* The contract of index i's encoder as an object, empty without an encoder; borrowed. Only
- * to be read: json_incref() is not for several threads. */
+/* The contract of index i's encoder, an object; NULL when it has none. Borrowed, and only to
+ * be read: json_incref() is not for several threads. */
 const json_t *sp_service_contract(const sp_service *s, size_t i);
 
 /* The index of that name, n_indexes when there is none. `name` need not end with a NUL. */
