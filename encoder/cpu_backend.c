@@ -19,7 +19,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/lm_head.h"
 
-enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192 };
+enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192, WEIGH = 64 };
 
 typedef struct buffer {
   float *data;
@@ -40,6 +40,8 @@ typedef struct cpu_backend {
   sp_backend base;
   cpu_network net;
   const sp_dense_ops *ops;
+  const sp_int16_ops *int16; /* NULL: float32 */
+  const sp_int8_ops *int8;
   sp_pool *pool;
   uint32_t n_slots;
   const sp_batch **slots; /* [n_slots] begun batches, or NULL */
@@ -49,8 +51,9 @@ typedef struct cpu_backend {
   buffer qkv;           /* [tokens, q_dim + 2 kv_dim] */
   buffer context;       /* [tokens, q_dim] what attention gives */
   buffer y;             /* [tokens, D] what the decoder sees */
-  buffer scratch;       /* [threads, scratch_each] */
-  size_t scratch_each;
+  buffer codes;   /* y quantized: [tokens] scales, [tokens] zeros, [tokens, k4] bytes */
+  buffer scratch; /* [threads, scratch_each] */
+  size_t scratch_each, codes_each;
   rope_table rope[2];
   query_block *blocks;
   size_t n_blocks, cap_blocks;
@@ -61,6 +64,7 @@ typedef struct cpu_backend {
   const sp_batch *batch;
   uint32_t layer, heads_per_piece;
   float *tokens;
+  sp_vec *vectors;
 } cpu_backend;
 
 static sp_err grow(buffer *b, size_t n) {
@@ -74,11 +78,28 @@ static sp_err grow(buffer *b, size_t n) {
   return SP_OK;
 }
 
-static void apply(const cpu_linear *l, const sp_dense_ops *ops, const float *x, size_t m,
-                  float *y) {
+/* y = W x + b for m tokens; `codes` is room for them quantized. */
+static void apply(const cpu_backend *b, const cpu_linear *l, const float *x, size_t m,
+                  float *codes, float *y) {
+  if (l->q.weights) {
+    int16_t *u = (int16_t *)(void *)(codes + m);
+    b->int16->quantize(x, m, l->k, u, codes);
+    for (uint32_t p = 0; p < l->q.n_panels; p++)
+      b->int16->multiply(&l->q, p, u, codes, m, l->bias, y + (size_t)p * SP_INT8_PANEL,
+                         l->n);
+    return;
+  }
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)l->n, (int)l->k, 1, x,
               (int)l->k, l->w, (int)l->k, 0, y, (int)l->n);
-  if (l->bias) ops->add(y, NULL, l->bias, m, l->n);
+  if (l->bias) b->ops->add(y, NULL, l->bias, m, l->n);
+}
+
+/* Floats of room for m tokens of k values in 8 bits (finder) or 13 (layers). */
+static size_t codes8_room(size_t m, size_t k) {
+  return m * (2 + (k + 3) / 4);
+}
+static size_t codes16_room(size_t m, size_t k) {
+  return m * (1 + (k + 1) / 2);
 }
 
 static void norm(const cpu_backend *b, const cpu_norm *n, const float *x, size_t m,
@@ -94,19 +115,23 @@ static void norm(const cpu_backend *b, const cpu_norm *n, const float *x, size_t
   }
 }
 
-/* A block of tokens and the worker's scratch: h and t [TOKEN_BLOCK, D], wide [TOKEN_BLOCK,
- * widest layer]. */
+/* A block of tokens and the worker's scratch: h and t [TOKEN_BLOCK, D], codes for the widest
+ * input of a matrix, wide [TOKEN_BLOCK, widest output]. */
 typedef struct block {
   size_t first, m;
-  float *h, *t, *wide;
+  float *h, *t, *codes, *wide;
 } block;
 
 static block block_of(const cpu_backend *b, size_t piece, unsigned worker) {
   size_t first = piece * TOKEN_BLOCK, left = b->batch->n_tokens - first;
   float *s = b->scratch.data + worker * b->scratch_each;
   size_t part = (size_t)TOKEN_BLOCK * b->net.d;
-  return (block){first, left < TOKEN_BLOCK ? left : TOKEN_BLOCK, s, s + part,
-                 s + 2 * part};
+  return (block){.first = first,
+                 .m = left < TOKEN_BLOCK ? left : TOKEN_BLOCK,
+                 .h = s,
+                 .t = s + part,
+                 .codes = s + 2 * part,
+                 .wide = s + 2 * part + b->codes_each};
 }
 
 static float *row(const buffer *b, size_t first, size_t width) {
@@ -124,7 +149,7 @@ static void project_qkv(cpu_backend *b, uint32_t layer, const block *k) {
     in = k->h;
   }
   float *out = row(&b->qkv, k->first, l->qkv.n);
-  apply(&l->qkv, b->ops, in, k->m, out);
+  apply(b, &l->qkv, in, k->m, k->codes, out);
   if (l->rope < 0) return;
   const rope_table *r = &b->rope[l->rope];
   for (size_t i = 0; i < k->m; i++, out += l->qkv.n) {
@@ -182,12 +207,12 @@ static sp_err attend_piece(void *job, size_t piece, unsigned worker) {
 static void feed_forward(cpu_backend *b, const cpu_layer *l, const block *k,
                          const float *in) {
   const cpu_network *net = &b->net;
-  apply(&l->in, b->ops, in, k->m, k->wide);
+  apply(b, &l->in, in, k->m, k->codes, k->wide);
   if (l->gated)
     b->ops->gated(net->act, k->wide, k->m, l->down.k, k->wide);
   else
     b->ops->activate(net->act, k->wide, k->m, l->in.n);
-  apply(&l->down, b->ops, k->wide, k->m, k->t);
+  apply(b, &l->down, k->wide, k->m, k->codes, k->t);
 }
 
 /* What follows the last layer: the final norm, the head's transform, the token vectors. */
@@ -195,8 +220,8 @@ static void finish_block(cpu_backend *b, const block *k) {
   const cpu_network *net = &b->net;
   float *x = row(&b->x, k->first, net->d), *y = row(&b->y, k->first, net->d);
   norm(b, &net->final_norm, x, k->m, x);
-  if (net->transform.w) {
-    apply(&net->transform, b->ops, x, k->m, y);
+  if (net->transform.n) {
+    apply(b, &net->transform, x, k->m, k->codes, y);
     b->ops->activate(net->head_act, y, k->m, net->d);
     norm(b, &net->transform_norm, y, k->m, y);
   } else {
@@ -205,7 +230,7 @@ static void finish_block(cpu_backend *b, const block *k) {
   if (!b->tokens) return;
   const sp_token_projection *p = &net->model->tokens;
   float *out = b->tokens + k->first * net->projection.n;
-  apply(&net->projection, b->ops, p->input == SP_FROM_TRANSFORM ? y : x, k->m, out);
+  apply(b, &net->projection, p->input == SP_FROM_TRANSFORM ? y : x, k->m, k->codes, out);
   if (p->l2) b->ops->l2_normalize(out, k->m, net->projection.n);
 }
 
@@ -218,7 +243,7 @@ static sp_err finish_layer(void *job, size_t piece, unsigned worker) {
   float *x = row(&b->x, k.first, net->d);
   bool pre = net->model->pre_norm;
 
-  apply(&l->o, b->ops, row(&b->context, k.first, net->q_dim), k.m, k.t);
+  apply(b, &l->o, row(&b->context, k.first, net->q_dim), k.m, k.codes, k.t);
   b->ops->add(x, k.t, NULL, k.m, net->d);
   norm(b, pre ? &l->mlp_norm : &l->attn_norm, x, k.m, pre ? k.h : x);
   feed_forward(b, l, &k, pre ? k.h : x);
@@ -301,25 +326,37 @@ static sp_err place_pools(cpu_backend *b) {
   return SP_OK;
 }
 
+/* Floats of scratch that weigh_text() needs for texts of at most `longest` tokens. */
+static size_t weigh_scratch(const cpu_network *net, uint32_t longest) {
+  return WEIGH * ((size_t)net->d + longest);
+}
+
 static sp_err prepare(cpu_backend *b) {
   const cpu_network *net = &b->net;
   size_t n = b->batch->n_tokens;
   uint32_t longest, max_position = 0, widest = 0;
+  uint32_t deepest = net->d > net->q_dim ? net->d : net->q_dim;
   sp_err err = cut_queries(b, &longest);
   if (!err) err = place_pools(b);
   for (size_t i = 0; i < n; i++)
     if (b->batch->positions[i] > max_position) max_position = b->batch->positions[i];
   for (uint32_t i = 0; i < net->model->config.n_layers; i++)
     if (net->layers[i].in.n > widest) widest = net->layers[i].in.n;
+  for (uint32_t i = 0; i < net->model->config.n_layers; i++)
+    if (net->layers[i].down.k > deepest) deepest = net->layers[i].down.k;
   for (int i = 0; i < 2 && !err; i++) err = fill_rope(b, i, max_position + 1);
   if (!err) err = grow(&b->x, n * net->d);
   if (!err) err = grow(&b->qkv, n * (net->q_dim + 2 * (size_t)net->kv_dim));
   if (!err) err = grow(&b->context, n * net->q_dim);
   if (!err) err = grow(&b->y, n * net->d);
+  if (!err && b->int8) err = grow(&b->codes, codes8_room(n, net->d));
   if (err) return err;
-  size_t blocks = (size_t)TOKEN_BLOCK * (2 * (size_t)net->d + widest);
-  size_t attention = sp_attention_scratch(longest);
-  b->scratch_each = ((blocks > attention ? blocks : attention) + 15) / 16 * 16;
+  b->codes_each = b->int16 ? codes16_room(TOKEN_BLOCK, deepest) : 0;
+  size_t blocks = (size_t)TOKEN_BLOCK * (2 * (size_t)net->d + widest) + b->codes_each;
+  size_t attention = sp_attention_scratch(longest),
+         weighing = weigh_scratch(net, longest);
+  size_t most = blocks > attention ? blocks : attention;
+  b->scratch_each = ((most > weighing ? most : weighing) + 15) / 16 * 16;
   return grow(&b->scratch, sp_pool_n_threads(b->pool) * b->scratch_each);
 }
 
@@ -336,17 +373,88 @@ static sp_err run_layers(cpu_backend *b) {
   return err;
 }
 
-static sp_err run_head(cpu_backend *b, sp_vec *vectors) {
+static sp_lm_cpu float32_head(const cpu_backend *b) {
+  return (sp_lm_cpu){.w = b->net.decoder.w,
+                     .bias = b->net.decoder.bias,
+                     .vocab = b->net.decoder.n,
+                     .dim = b->net.d,
+                     .log1p_times = b->net.model->log1p_times};
+}
+
+/* The decoder's 8-bit weights against a batch's tokens. */
+typedef struct finder {
+  const sp_int8_ops *ops;
+  const sp_int8_matrix *w;
+  sp_int8_tokens y;
+} finder;
+
+static void raise_found(const void *context, size_t row, size_t m, size_t v0, size_t n,
+                        float *best) {
+  const finder *f = context;
+  sp_int8_tokens at = {f->y.u + row * f->w->k4, f->y.scales + row, f->y.zeros + row};
+  for (size_t v = 0; v < n; v += SP_INT8_PANEL)
+    f->ops->raise(f->w, (uint32_t)((v0 + v) / SP_INT8_PANEL), &at, m, best + v);
+}
+
+/* The terms that may be positive, in 8 bits: with the bias raised by what those may lose. */
+static sp_err find_terms(cpu_backend *b, const sp_lm_texts *texts, sp_vec *vectors) {
   const cpu_network *net = &b->net;
+  size_t n = b->batch->n_tokens;
+  float *scales = b->codes.data;
+  int32_t *zeros = (int32_t *)(void *)(scales + n);
+  uint8_t *u = (uint8_t *)(scales + 2 * n);
+  b->int8->quantize(b->y.data, n, net->d, u, scales, zeros);
+  finder f = {b->int8, &net->finder, {u, scales, zeros}};
+  sp_lm_cpu head = float32_head(b);
+  head.bias = net->finder_bias;
+  head.raise = raise_found;
+  head.raise_context = &f;
+  return sp_lm_cpu_sparse(&head, b->y.data, (uint32_t)n, texts, b->pool, 0, 0, vectors);
+}
+
+/* Weighs one text's found terms in float32, WEIGH at a time, and drops what is not > 0. */
+static sp_err weigh_text(void *job, size_t text, unsigned worker) {
+  cpu_backend *b = job;
+  const cpu_network *net = &b->net;
+  sp_vec *v = &b->vectors[text];
+  uint32_t first = b->pool_first[text], m = b->pool_end[text] - first, kept = 0;
+  float *rows = b->scratch.data + worker * b->scratch_each,
+        *logits = rows + WEIGH * net->d;
+  for (uint32_t at = 0; at < v->n; at += WEIGH) {
+    uint32_t n = v->n - at < WEIGH ? v->n - at : WEIGH;
+    for (uint32_t i = 0; i < n; i++)
+      memcpy(rows + (size_t)i * net->d,
+             net->decoder.w + (size_t)v->terms[at + i] * net->d, net->d * sizeof *rows);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)m, (int)net->d, 1,
+                rows, (int)net->d, b->y.data + (size_t)first * net->d, (int)net->d, 0,
+                logits, (int)m);
+    for (uint32_t i = 0; i < n; i++) {
+      float best = logits[(size_t)i * m];
+      for (uint32_t t = 1; t < m; t++) best = fmaxf(best, logits[(size_t)i * m + t]);
+      uint32_t term = v->terms[at + i];
+      if (net->decoder.bias) best += net->decoder.bias[term];
+      float weight = best > 0 ? log1pf(best) : 0;
+      if (net->model->log1p_times == 2) weight = log1pf(weight);
+      if (!(weight > 0 && weight >= b->batch->threshold)) continue;
+      v->terms[kept] = term;
+      v->weights[kept++] = weight;
+    }
+  }
+  v->n = kept;
+  return b->batch->top_k ? sp_vec_keep_top(v, b->batch->top_k) : SP_OK;
+}
+
+static sp_err run_head(cpu_backend *b, sp_vec *vectors) {
   const sp_batch *batch = b->batch;
-  sp_lm_cpu head = {.w = net->decoder.w,
-                    .bias = net->decoder.bias,
-                    .vocab = net->decoder.n,
-                    .dim = net->d,
-                    .log1p_times = net->model->log1p_times};
   sp_lm_texts texts = {b->pool_first, b->pool_end, batch->n_texts};
-  return sp_lm_cpu_sparse(&head, b->y.data, batch->n_tokens, &texts, b->pool,
-                          batch->threshold, batch->top_k, vectors);
+  if (!b->net.finder.weights) {
+    sp_lm_cpu head = float32_head(b);
+    return sp_lm_cpu_sparse(&head, b->y.data, batch->n_tokens, &texts, b->pool,
+                            batch->threshold, batch->top_k, vectors);
+  }
+  b->vectors = vectors;
+  sp_err err = find_terms(b, &texts, vectors);
+  return err ? err : sp_pool_run(b->pool, batch->n_texts, weigh_text, b);
 }
 
 static sp_err compute(cpu_backend *b, const sp_batch *batch, sp_vec *vectors,
@@ -382,9 +490,9 @@ static sp_err cpu_end(sp_backend *base, uint32_t slot, sp_vec *vectors, float *t
 
 static void cpu_free(sp_backend *base) {
   cpu_backend *b = (cpu_backend *)base;
-  buffer *buffers[] = {&b->x,           &b->qkv,         &b->context,
-                       &b->y,           &b->scratch,     &b->rope[0].cos,
-                       &b->rope[0].sin, &b->rope[1].cos, &b->rope[1].sin};
+  buffer *buffers[] = {&b->x,           &b->qkv,        &b->context,     &b->y,
+                       &b->codes,       &b->scratch,    &b->rope[0].cos, &b->rope[0].sin,
+                       &b->rope[1].cos, &b->rope[1].sin};
   for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]->data);
   cpu_network_free(&b->net);
   sp_pool_free(b->pool);
@@ -402,19 +510,23 @@ sp_err sp_cpu_backend_new(const sp_model *m, const sp_backend_options *o,
                           sp_backend **out) {
   *out = NULL;
   const char *precision = o->precision ? o->precision : "auto";
-  if (!strcmp(precision, "auto")) precision = "f32";
-  if (strcmp(precision, "f32"))
-    return sp_fail(SP_EINVAL, "the CPU computes in f32, not in %s", precision);
+  bool int8 = !strcmp(precision, "int8");
+  if (!int8 && strcmp(precision, "auto") && strcmp(precision, "f32"))
+    return sp_fail(SP_EINVAL, "the CPU computes in f32 or int8, not in %s", precision);
   cpu_backend *b = calloc(1, sizeof *b);
   if (!b) return sp_fail(SP_ENOMEM, "CPU backend: out of memory");
-  b->base = (sp_backend){&CPU_OPS, "f32", GOOD_BATCH};
+  b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH};
   pthread_mutex_init(&b->lock, NULL);
   b->ops = sp_dense_ops_at(sp_cpu_detect());
+  if (int8) {
+    b->int16 = sp_int16_ops_get(sp_cpu_detect());
+    b->int8 = sp_int8_ops_get(sp_cpu_detect());
+  }
   b->n_slots = o->n_slots;
   b->slots = calloc(o->n_slots, sizeof *b->slots);
   sp_err err = b->slots ? SP_OK : sp_fail(SP_ENOMEM, "CPU backend: out of memory");
   if (!err) err = sp_pool_new(o->n_threads, &b->pool);
-  if (!err) err = cpu_network_load(m, &b->net);
+  if (!err) err = cpu_network_load(m, int8, &b->net);
   if (err) {
     cpu_free(&b->base);
     return err;

@@ -1,6 +1,7 @@
 /* encoder/cpu_network.c - widens the weights and joins what is multiplied together. */
 #include "encoder/cpu_network.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,59 @@ static sp_err load_linear(cpu_network *net, const sp_linear *l, cpu_linear *out)
   return err ? err : load(net, &l->bias, &out->bias);
 }
 
+/* Puts 13-bit weights in the place of the float32 ones. */
+static sp_err quantize(cpu_network *net, cpu_linear *l) {
+  sp_err err = sp_int16_matrix_new(l->w, l->n, l->k, &l->q);
+  if (err) return err;
+  for (size_t i = net->n_owned; i-- > 0;)
+    if (net->owned[i] == l->w) {
+      free(net->owned[i]);
+      net->owned[i] = net->owned[--net->n_owned];
+      break;
+    }
+  l->w = NULL;
+  return SP_OK;
+}
+
+static sp_err quantize_layer(cpu_network *net, cpu_layer *l) {
+  sp_err err = quantize(net, &l->qkv);
+  if (!err) err = quantize(net, &l->o);
+  if (!err) err = quantize(net, &l->in);
+  return err ? err : quantize(net, &l->down);
+}
+
+static double mean_square(const float *x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+  return n ? sum / (double)n : 0;
+}
+
+/* Four standard deviations of what 8 bits take from a logit. The decoder sees the output of
+ * a norm, so the mean square of its input is that of the norm's weights and shifts; a
+ * token's values span about 16 times their root mean square. A rounding error is uniform
+ * over a step: its variance is step^2 / 12. */
+static float finder_margin(const cpu_network *net) {
+  const cpu_norm *n =
+      net->transform_norm.weight ? &net->transform_norm : &net->final_norm;
+  double y = n->weight ? mean_square(n->weight, net->d) : 1;
+  if (n->shift) y += mean_square(n->shift, net->d);
+  double w = mean_square(net->decoder.w, (size_t)net->decoder.n * net->d);
+  double w_step = mean_square(net->finder.scales, net->finder.n),
+         y_step = 256. / 65025 * y;
+  return (float)(4 * sqrt(net->d / 12. * (y * w_step + y_step * w)));
+}
+
+static sp_err load_finder(cpu_network *net) {
+  const cpu_linear *d = &net->decoder;
+  sp_err err = sp_int8_matrix_new(d->w, d->n, d->k, &net->finder);
+  if (!err) err = allocate(net, d->n, &net->finder_bias);
+  if (err) return err;
+  float margin = finder_margin(net);
+  for (uint32_t i = 0; i < d->n; i++)
+    net->finder_bias[i] = (d->bias ? d->bias[i] : 0) + margin;
+  return SP_OK;
+}
+
 /* The number of the RoPE table for `theta`; a model has two kinds of layers at most. */
 static int rope_table(cpu_network *net, float theta) {
   if (theta <= 0) return -1;
@@ -127,7 +181,7 @@ static sp_dense_act act_of(sp_activation a) {
   return SP_ACT_GELU_ERF;
 }
 
-sp_err cpu_network_load(const sp_model *m, cpu_network *net) {
+sp_err cpu_network_load(const sp_model *m, bool quantized, cpu_network *net) {
   const sp_model_config *c = &m->config;
   *net = (cpu_network){.model = m,
                        .d = c->hidden_size,
@@ -139,16 +193,29 @@ sp_err cpu_network_load(const sp_model *m, cpu_network *net) {
   if (!net->layers) return sp_fail(SP_ENOMEM, "%s: out of memory", m->dir);
   sp_err err = load_positions(net);
   if (!err) err = load_norm(net, &m->embedding_norm, &net->embedding_norm);
-  for (uint32_t i = 0; i < c->n_layers && !err; i++)
+  for (uint32_t i = 0; i < c->n_layers && !err; i++) {
     err = load_layer(net, &m->layers[i], &net->layers[i]);
+    if (!err && quantized) err = quantize_layer(net, &net->layers[i]);
+  }
   if (!err) err = load_norm(net, &m->final_norm, &net->final_norm);
   if (!err) err = load_linear(net, &m->transform, &net->transform);
   if (!err) err = load_norm(net, &m->transform_norm, &net->transform_norm);
   if (!err) err = load_linear(net, &m->decoder, &net->decoder);
+  if (!err && quantized && net->decoder.n) err = load_finder(net);
   return err ? err : load_linear(net, &m->tokens.linear, &net->projection);
 }
 
+static void free_layer(cpu_layer *l) {
+  sp_int16_matrix_free(&l->qkv.q);
+  sp_int16_matrix_free(&l->o.q);
+  sp_int16_matrix_free(&l->in.q);
+  sp_int16_matrix_free(&l->down.q);
+}
+
 void cpu_network_free(cpu_network *net) {
+  for (uint32_t i = 0; net->layers && i < net->model->config.n_layers; i++)
+    free_layer(&net->layers[i]);
+  sp_int8_matrix_free(&net->finder);
   for (size_t i = 0; i < net->n_owned; i++) free(net->owned[i]);
   free(net->owned);
   free(net->layers);

@@ -5,11 +5,13 @@
 
 #include "encoder/model.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/int16.h"
 
 /* y = W x + b; k inputs, n outputs. */
 typedef struct cpu_linear {
   uint32_t n, k;
-  const float *w;    /* [n, k] */
+  const float *w;    /* [n, k]; NULL where q stands for it */
+  sp_int16_matrix q; /* its weights NULL: none */
   const float *bias; /* [n], or NULL */
 } cpu_linear;
 
@@ -39,19 +41,25 @@ typedef struct cpu_network {
   cpu_norm embedding_norm;
   cpu_layer *layers; /* [n_layers] */
   cpu_norm final_norm;
-  cpu_linear transform; /* w NULL: none */
+  cpu_linear transform; /* n 0: none */
   cpu_norm transform_norm;
-  cpu_linear decoder;    /* w NULL: none */
-  cpu_linear projection; /* w NULL: none */
-  float theta[2];        /* of the RoPE tables; 0: not used */
+  cpu_linear decoder;    /* n 0: none */
+  cpu_linear projection; /* n 0: none */
+  /* The decoder once more in 8 bits, which finds the terms that float32 then weighs; its
+   * weights NULL: float32 alone. `margin`: how far its logits may be off. */
+  sp_int8_matrix finder;
+  float *finder_bias; /* [vocab] the bias raised by the margin */
+  float theta[2];     /* of the RoPE tables; 0: not used */
   sp_dense_act act, head_act;
 
   void **owned; /* [n_owned] allocations */
   size_t n_owned, cap_owned;
 } cpu_network;
 
-/* Errors: ENOMEM. Ended by cpu_network_free() in either case. */
-sp_err cpu_network_load(const sp_model *m, cpu_network *out);
+/* With `quantized` the layers' matrices are of 13 bits (their float32 copies are gone
+ * again) and the decoder gets its finder. Errors: ENOMEM, EINVAL. Ended by
+ * cpu_network_free() in either case. */
+sp_err cpu_network_load(const sp_model *m, bool quantized, cpu_network *out);
 void cpu_network_free(cpu_network *net);
 
 #endif

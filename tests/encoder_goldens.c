@@ -91,20 +91,36 @@ static float weight_of(const sp_vec *v, uint32_t term) {
   return 0;
 }
 
-bool same_top_ten(const sp_vec *a, const sp_vec *b, double slack) {
-  sp_vec top = {0};
-  assert_int_equal(sp_vec_copy(a, &top), SP_OK);
-  sp_vec_keep_top(&top, 10);
-  sp_vec want = {0};
+static float smallest(const sp_vec *v) {
+  float least = INFINITY;
+  for (uint32_t i = 0; i < v->n; i++) least = fminf(least, v->weights[i]);
+  return least;
+}
+
+static float largest(const sp_vec *v) {
+  float most = 0;
+  for (uint32_t i = 0; i < v->n; i++) most = fmaxf(most, v->weights[i]);
+  return most;
+}
+
+/* Every term of a's ten weighs as much in b as b's tenth, to within the slack. */
+static bool holds(const sp_vec *a, const sp_vec *b, double slack) {
+  sp_vec ten = {0}, want = {0};
+  assert_int_equal(sp_vec_copy(a, &ten), SP_OK);
   assert_int_equal(sp_vec_copy(b, &want), SP_OK);
+  sp_vec_keep_top(&ten, 10);
   sp_vec_keep_top(&want, 10);
-  float tenth = INFINITY;
-  for (uint32_t i = 0; i < want.n; i++) tenth = fminf(tenth, want.weights[i]);
-  bool same = top.n == want.n;
-  for (uint32_t i = 0; i < top.n && same; i++)
-    same = weight_of(&want, top.terms[i]) > 0 ||
-           weight_of(b, top.terms[i]) >= tenth * (1 - slack);
-  sp_vec_free(&top);
+  float tenth = want.n == 10 ? smallest(&want) : 0, dust = (float)slack * largest(&ten);
+  bool all = true;
+  for (uint32_t i = 0; i < ten.n && all; i++) {
+    float w = weight_of(b, ten.terms[i]);
+    all = ten.weights[i] <= dust || (w > 0 && w >= tenth * (1 - slack));
+  }
+  sp_vec_free(&ten);
   sp_vec_free(&want);
-  return same;
+  return all;
+}
+
+bool same_top_ten(const sp_vec *a, const sp_vec *b, double slack) {
+  return holds(a, b, slack) && holds(b, a, slack);
 }

@@ -35,7 +35,7 @@ void goldens_free(goldens *g);
 double relative_l2(const sp_vec *a, const sp_vec *b);
 
 /* The ten largest terms of both are the same; terms within `slack` (relative) of the tenth
- * weight may change places. */
+ * weight may change places, and terms below `slack` of the largest weight may be missing. */
 bool same_top_ten(const sp_vec *a, const sp_vec *b, double slack);
 
 #endif

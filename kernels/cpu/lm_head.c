@@ -108,6 +108,20 @@ static uint32_t find_block_end(const sp_lm_texts *texts, uint32_t b, uint32_t ro
   return end - row < BLOCK_TOKENS ? end : row + BLOCK_TOKENS;
 }
 
+/* The same tile where the products come from elsewhere: text by text. */
+static sp_err raise_tile(job *j, size_t tile, scratch *s, size_t v0, size_t n) {
+  const sp_lm_texts *texts = j->texts;
+  for (uint32_t b = 0; b < texts->n; b++) {
+    restart(s);
+    if (texts->end[b] > texts->first[b])
+      j->head->raise(j->head->raise_context, texts->first[b],
+                     texts->end[b] - texts->first[b], v0, n, s->best);
+    sp_err err = keep(j, tile, b, s, n);
+    if (err) return err;
+  }
+  return SP_OK;
+}
+
 /* One tile of the vocabulary against all tokens, a block of rows at a time. A block
  * begins at a pooled row and may hold the ends of many texts. */
 static sp_err run_tile(void *arg, size_t tile, unsigned worker) {
@@ -117,6 +131,7 @@ static sp_err run_tile(void *arg, size_t tile, unsigned worker) {
   scratch *s = &j->scratch[worker];
   const size_t v0 = tile * TILE_TERMS;
   const size_t n = head->vocab - v0 < TILE_TERMS ? head->vocab - v0 : TILE_TERMS;
+  if (head->raise) return raise_tile(j, tile, s, v0, n);
 
   uint32_t block = 0, block_end = 0; /* rows whose logits lie in s->logits */
   for (uint32_t b = 0; b < texts->n; b++) {

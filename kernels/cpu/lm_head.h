@@ -16,8 +16,17 @@
 #include "base/vec.h"
 #include "kernels/lm_head.h"
 
+/* Another way to the products than float32: raises best[0 .. n) to the largest of
+ * <h[s], W[v0 + j]> over the tokens row .. row+m-1. v0 is a multiple of 32, n a multiple of 32
+ * but for the vocabulary's end; best has room up to the next multiple. Called by several
+ * threads at once. */
+typedef void (*sp_lm_raise)(const void *context, size_t row, size_t m, size_t v0,
+                            size_t n, float *best);
+
 typedef struct sp_lm_cpu {
-  const float *w;       /* [vocab, dim] row-major */
+  const float *w;    /* [vocab, dim] row-major; not read where there is a `raise` */
+  sp_lm_raise raise; /* NULL: OpenBLAS; otherwise no argmax may be asked for */
+  const void *raise_context;
   const float *bias;    /* [vocab]; NULL: none */
   uint32_t vocab, dim;  /* >= 1 */
   uint32_t log1p_times; /* 1 or 2 */

@@ -1,0 +1,71 @@
+/* kernels/cpu/int16.c - quantizes weights to 13 bits and picks the kernels. */
+#include "kernels/cpu/int16.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const sp_int16_ops sp_int16_portable, sp_int16_avx2, sp_int16_avx512vnni;
+
+static void quantize_row(const float *w, sp_int16_matrix *m, uint32_t row) {
+  float most = 0;
+  for (uint32_t i = 0; i < m->k; i++) most = fmaxf(most, fabsf(w[i]));
+  float inverse = most > 0 ? 4095 / most : 0;
+  int16_t *panel = m->weights + (size_t)(row / SP_INT8_PANEL) * m->k2 * SP_INT8_PANEL;
+  for (uint32_t i = 0; i < m->k; i++)
+    panel[((size_t)(i / 2) * SP_INT8_PANEL + row % SP_INT8_PANEL) * 2 + i % 2] =
+        (int16_t)lrintf(w[i] * inverse);
+  m->scales[row] = most / 4095;
+}
+
+sp_err sp_int16_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int16_matrix *out) {
+  if (n == 0 || k == 0) return sp_fail(SP_EINVAL, "a 16-bit matrix without entries");
+  *out = (sp_int16_matrix){.n = n, .k = k, .k2 = (k + 1) / 2 * 2};
+  out->n_panels = (n + SP_INT8_PANEL - 1) / SP_INT8_PANEL;
+  size_t rows = (size_t)out->n_panels * SP_INT8_PANEL;
+  size_t bytes = rows * out->k2 * sizeof *out->weights; /* a multiple of 64 */
+  out->weights = aligned_alloc(64, bytes);
+  out->scales = calloc(rows, sizeof *out->scales);
+  if (!out->weights || !out->scales) {
+    sp_int16_matrix_free(out);
+    return sp_fail(SP_ENOMEM, "a 16-bit matrix of %u rows: out of memory", n);
+  }
+  memset(out->weights, 0, bytes);
+  for (uint32_t r = 0; r < n; r++) quantize_row(w + (size_t)r * k, out, r);
+  return SP_OK;
+}
+
+void sp_int16_matrix_free(sp_int16_matrix *m) {
+  free(m->weights);
+  free(m->scales);
+  *m = (sp_int16_matrix){0};
+}
+
+static const sp_int16_ops *const ALL[] = {&sp_int16_portable,
+#if defined(__x86_64__)
+                                          &sp_int16_avx2, &sp_int16_avx512vnni
+#endif
+};
+enum { N_ALL = sizeof ALL / sizeof *ALL };
+
+static bool can_run(const sp_int16_ops *ops, sp_cpu_level level) {
+#if defined(__x86_64__)
+  if (ops == &sp_int16_avx512vnni)
+    return level >= SP_CPU_AVX512 && __builtin_cpu_supports("avx512vnni");
+  if (ops == &sp_int16_avx2) return level >= SP_CPU_AVX2;
+#endif
+  (void)level;
+  return ops == &sp_int16_portable;
+}
+
+const sp_int16_ops *sp_int16_ops_get(sp_cpu_level level) {
+  const sp_int16_ops *best = ALL[0];
+  for (int i = 1; i < N_ALL; i++)
+    if (can_run(ALL[i], level)) best = ALL[i];
+  return best;
+}
+
+const sp_int16_ops *sp_int16_ops_at(int i) {
+  return i < N_ALL && can_run(ALL[i], sp_cpu_detect()) ? ALL[i] : NULL;
+}

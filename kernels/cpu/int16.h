@@ -1,0 +1,39 @@
+/* kernels/cpu/int16.h - products of 13-bit whole numbers, where the 8 bits of
+ * kernels/cpu/int8.h lose too much: half their speed, 32 times as fine.
+ *
+ * A weight row w is stored as q = round(w / s), s = max|w| / 4095; a token x as
+ * u = round(x / a), a = max|x| / 4095; <x, w> = a s <u, q> to within the rounding. 128
+ * products of 2^24 fit 32 bits: sums are exact over 128 columns and then added in float32. */
+#ifndef SP_CPU_INT16_H
+#define SP_CPU_INT16_H
+
+#include "kernels/cpu/int8.h"
+
+typedef struct sp_int16_matrix {
+  uint32_t n, k;     /* rows, columns */
+  uint32_t k2;       /* k rounded up to a multiple of 2 */
+  uint32_t n_panels; /* of SP_INT8_PANEL rows, the last one filled up with zeros */
+  int16_t *weights;  /* [n_panels][k2 / 2][PANEL][2], 64-byte aligned */
+  float *scales;     /* [n_panels * PANEL] */
+} sp_int16_matrix;
+
+/* Quantizes w [n, k], row-major. Errors: ENOMEM, EINVAL (k or n is 0). */
+sp_err sp_int16_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int16_matrix *out);
+void sp_int16_matrix_free(sp_int16_matrix *m); /* {0} is fine */
+
+typedef struct sp_int16_ops {
+  const char *name;
+  /* Quantizes m tokens of k floats into u [m, k2] and scales [m]. */
+  void (*quantize)(const float *x, size_t m, uint32_t k, int16_t *u, float *scales);
+  /* y[i * ld + j] = <x_i, w_j> + bias[j], j < min(PANEL, rows left), for the rows of one
+   * panel; bias NULL: none. */
+  void (*multiply)(const sp_int16_matrix *w, uint32_t panel, const int16_t *u,
+                   const float *scales, size_t m, const float *bias, float *y, size_t ld);
+} sp_int16_ops;
+
+/* As sp_int8_ops_get() and sp_int8_ops_at(). */
+const sp_int16_ops *sp_int16_ops_get(sp_cpu_level level);
+enum { SP_INT16_N_OPS = 3 };
+const sp_int16_ops *sp_int16_ops_at(int i);
+
+#endif

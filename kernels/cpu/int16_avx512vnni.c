@@ -1,0 +1,18 @@
+/* kernels/cpu/int16_avx512vnni.c - kernels/cpu/int16.h with AVX-512 VNNI (vpdpwssd). */
+#include <immintrin.h>
+
+#include "kernels/cpu/int16.h"
+
+#define DOT(sum, token, weights) _mm512_dpwssd_epi32(sum, token, weights)
+#include "kernels/cpu/tile_512.h"
+
+enum { INT16_TOKENS = TILE_TOKENS };
+
+static void tile16(const int16_t *panel, const int16_t *u, size_t m, uint32_t columns,
+                   size_t stride, int32_t sums[INT16_TOKENS][SP_INT8_PANEL]) {
+  tile_512(panel, u, m, columns / 2, stride * sizeof *u, sums);
+}
+
+#define INT16_NAME sp_int16_avx512vnni
+#define INT16_TEXT "avx512-vnni"
+#include "kernels/cpu/int16_body.h"

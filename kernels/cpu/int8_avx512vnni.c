@@ -1,0 +1,18 @@
+/* kernels/cpu/int8_avx512vnni.c - kernels/cpu/int8.h with AVX-512 VNNI (vpdpbusd). */
+#include <immintrin.h>
+
+#include "kernels/cpu/int8.h"
+
+#define DOT(sum, token, weights) _mm512_dpbusd_epi32(sum, token, weights)
+#include "kernels/cpu/tile_512.h"
+
+enum { INT8_TOKENS = TILE_TOKENS };
+
+static void tile(const int8_t *panel, const uint8_t *u, size_t m, uint32_t k4,
+                 int32_t sums[INT8_TOKENS][SP_INT8_PANEL]) {
+  tile_512(panel, u, m, k4 / 4, k4, sums);
+}
+
+#define INT8_NAME sp_int8_avx512vnni
+#define INT8_TEXT "avx512-vnni"
+#include "kernels/cpu/int8_body.h"
