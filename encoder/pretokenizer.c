@@ -5,16 +5,16 @@
 #include "base/json.h"
 #include "encoder/tokenizer_parts.h"
 
-sp_err sp_words_push(sp_words *w, size_t begin, size_t end) {
+sp_err sp_spans_push(sp_spans *w, size_t begin, size_t end) {
   if (begin == end) return SP_OK;
   if (w->n == w->cap) {
     size_t cap = w->cap + w->cap / 2 + 256;
-    struct sp_word *at = realloc(w->at, cap * sizeof *at);
+    struct sp_span *at = realloc(w->at, cap * sizeof *at);
     if (!at) return sp_fail(SP_ENOMEM, "%zu words: out of memory", cap);
     w->at = at;
     w->cap = cap;
   }
-  w->at[w->n++] = (struct sp_word){(uint32_t)begin, (uint32_t)end};
+  w->at[w->n++] = (struct sp_span){(uint32_t)begin, (uint32_t)end};
   return SP_OK;
 }
 
@@ -30,8 +30,8 @@ static int class_of(const sp_unicode *u, uint32_t code) {
 }
 
 /* Blanks go, and with `marks` each punctuation mark is a word of its own. */
-static sp_err split_blanks(const sp_unicode *u, const char *s, struct sp_word word,
-                           bool marks, sp_words *out) {
+static sp_err split_blanks(const sp_unicode *u, const char *s, struct sp_span word,
+                           bool marks, sp_spans *out) {
   const uint16_t *ascii = u->pages[u->page_of[0]];
   size_t begin = word.begin;
   sp_err err = SP_OK;
@@ -45,35 +45,35 @@ static sp_err split_blanks(const sp_unicode *u, const char *s, struct sp_word wo
     size_t took = sp_char_at(s + i, &code);
     int class_ = class_of(u, code);
     if (class_ == BLANK || (class_ == MARK && marks)) {
-      err = sp_words_push(out, begin, i);
-      if (class_ == MARK && !err) err = sp_words_push(out, i, i + took);
+      err = sp_spans_push(out, begin, i);
+      if (class_ == MARK && !err) err = sp_spans_push(out, i, i + took);
       begin = i + took;
     }
     i += took;
   }
-  return err ? err : sp_words_push(out, begin, word.end);
+  return err ? err : sp_spans_push(out, begin, word.end);
 }
 
 /* Each `mark` begins a word. */
-static sp_err split_before(const char *s, struct sp_word word, const char *mark,
-                           size_t n_mark, sp_words *out) {
+static sp_err split_before(const char *s, struct sp_span word, const char *mark,
+                           size_t n_mark, sp_spans *out) {
   size_t begin = word.begin;
   for (size_t i = word.begin; i + n_mark <= word.end;) {
     if (s[i] != mark[0] || memcmp(s + i, mark, n_mark) != 0) {
       i++;
       continue;
     }
-    sp_err err = sp_words_push(out, begin, i);
+    sp_err err = sp_spans_push(out, begin, i);
     if (err) return err;
     begin = i;
     i += n_mark;
   }
-  return sp_words_push(out, begin, word.end);
+  return sp_spans_push(out, begin, word.end);
 }
 
 /* A mark begins a word, unless it follows another mark. */
-static sp_err cut_before(const char *s, struct sp_word word, const char *mark,
-                         size_t n_mark, sp_words *out) {
+static sp_err cut_before(const char *s, struct sp_span word, const char *mark,
+                         size_t n_mark, sp_spans *out) {
   size_t begin = word.begin, last = SIZE_MAX; /* where the mark before ended */
   sp_err err = SP_OK;
   for (size_t i = word.begin; i + n_mark <= word.end && !err;) {
@@ -82,12 +82,12 @@ static sp_err cut_before(const char *s, struct sp_word word, const char *mark,
       continue;
     }
     if (i != last) {
-      err = sp_words_push(out, begin, i);
+      err = sp_spans_push(out, begin, i);
       begin = i;
     }
     last = i += n_mark;
   }
-  return err ? err : sp_words_push(out, begin, word.end);
+  return err ? err : sp_spans_push(out, begin, word.end);
 }
 
 /* ---- GPT-2's pattern, by hand ----
@@ -144,12 +144,12 @@ static size_t gpt2_match(const sp_unicode *u, const char *s, size_t i, size_t n)
   return last ? last : run;
 }
 
-static sp_err split_gpt2(const sp_unicode *u, const char *s, struct sp_word word,
-                         sp_words *out) {
+static sp_err split_gpt2(const sp_unicode *u, const char *s, struct sp_span word,
+                         sp_spans *out) {
   sp_err err = SP_OK;
   for (size_t i = word.begin; i < word.end && !err;) {
     size_t took = gpt2_match(u, s, i, word.end);
-    err = sp_words_push(out, i, i + took);
+    err = sp_spans_push(out, i, i + took);
     i += took;
   }
   return err;
@@ -157,14 +157,14 @@ static sp_err split_gpt2(const sp_unicode *u, const char *s, struct sp_word word
 
 /* ---- steps ---- */
 
-static bool begins_with(const char *s, struct sp_word word, const char *with, size_t n) {
+static bool begins_with(const char *s, struct sp_span word, const char *with, size_t n) {
   return word.end - word.begin >= n && memcmp(s + word.begin, with, n) == 0;
 }
 
 /* Copies a word with its blanks replaced (`blank` NULL: kept) and, where the step says
  * so, with `mark` in front. Returns the copy's place. */
-static struct sp_word rewrite(const sp_pre_step *step, const sp_draft *in,
-                              struct sp_word word, bool first, const char *mark,
+static struct sp_span rewrite(const sp_pre_step *step, const sp_draft *in,
+                              struct sp_span word, bool first, const char *mark,
                               size_t n_mark, bool blanks, sp_edit *e) {
   size_t begin = e->to->n;
   const char *s = in->bytes;
@@ -182,12 +182,12 @@ static struct sp_word rewrite(const sp_pre_step *step, const sp_draft *in,
     if (blank) sp_edit_put(e, code, 0);
     i = to + (blank != NULL);
   }
-  return (struct sp_word){(uint32_t)begin, (uint32_t)e->to->n};
+  return (struct sp_span){(uint32_t)begin, (uint32_t)e->to->n};
 }
 
 static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_draft *in,
-                       const sp_words *words, bool first, sp_draft *out,
-                       sp_words *out_words, bool *edited) {
+                       const sp_spans *words, bool first, sp_draft *out,
+                       sp_spans *out_words, bool *edited) {
   const char *s = in->bytes;
   sp_edit e = {0};
   bool metaspace = step->kind == SP_PRE_METASPACE;
@@ -196,7 +196,7 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
   out_words->n = 0;
   sp_err err = SP_OK;
   for (size_t i = 0; i < words->n && !err; i++) {
-    struct sp_word word = words->at[i];
+    struct sp_span word = words->at[i];
     if (*edited) {
       word = rewrite(step, in, word, first, metaspace ? step->replacement : " ",
                      metaspace ? step->n_replacement : 1, metaspace, &e);
@@ -208,7 +208,7 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
     else if (step->kind == SP_PRE_CUT)
       err = cut_before(s, word, step->replacement, step->n_replacement, out_words);
     else if (!step->split)
-      err = sp_words_push(out_words, word.begin, word.end);
+      err = sp_spans_push(out_words, word.begin, word.end);
     else if (metaspace)
       err = split_before(s, word, step->replacement, step->n_replacement, out_words);
     else
@@ -220,15 +220,15 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
 sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
                            const sp_draft *in, size_t begin, size_t end, bool first,
                            sp_pre_scratch *scratch, const sp_draft **out,
-                           const sp_words **words) {
-  sp_words *from = &scratch->words[0];
+                           const sp_spans **words) {
+  sp_spans *from = &scratch->words[0];
   from->n = 0;
-  sp_err err = sp_words_push(from, begin, end);
+  sp_err err = sp_spans_push(from, begin, end);
   *out = in;
   for (size_t i = 0; i < p->n && !err; i++) {
     sp_draft *next =
         *out == &scratch->drafts[0] ? &scratch->drafts[1] : &scratch->drafts[0];
-    sp_words *to = from == &scratch->words[0] ? &scratch->words[1] : &scratch->words[0];
+    sp_spans *to = from == &scratch->words[0] ? &scratch->words[1] : &scratch->words[0];
     bool edited;
     err = run_step(&p->steps[i], u, *out, from, first, next, to, &edited);
     if (edited) *out = next;

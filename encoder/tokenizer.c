@@ -118,11 +118,11 @@ static void place(const sp_draft *draft, uint32_t word, sp_tokens *out, uint32_t
 static sp_err encode_range(run *r, const sp_draft *in, size_t begin, size_t end,
                            bool first) {
   const sp_draft *draft;
-  const sp_words *words;
+  const sp_spans *words;
   sp_err err = sp_pretokenizer_run(&r->t->pretokenizer, r->t->unicode, in, begin, end,
                                    first, &r->scratch->pre, &draft, &words);
   for (size_t i = 0; i < words->n && !err && r->out->n < r->limit; i++) {
-    struct sp_word w = words->at[i];
+    struct sp_span w = words->at[i];
     uint32_t before = r->out->n;
     err = encode_word(r, draft->bytes + w.begin, w.end - w.begin);
     if (!err && r->offsets) place(draft, w.begin, r->out, before);

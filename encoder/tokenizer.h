@@ -3,7 +3,20 @@
  *
  * Families: WordPiece, byte-level BPE, SentencePiece-style BPE with byte fallback,
  * Unigram; all from `tokenizer.json` (Hugging Face `tokenizers` layout), WordPiece also
- * from `vocab.txt`. The file's own truncation and padding blocks never count. */
+ * from `vocab.txt`. The file's own truncation, padding and decoder blocks never count.
+ *
+ * Parts of a tokenizer.json that are known; any other is refused by its name:
+ *   normalizer      BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip,
+ *                   Prepend, Replace (a string, or one character and {N,} or +),
+ *                   Precompiled, Sequence
+ *   pre_tokenizer   BertPreTokenizer, WhitespaceSplit, Metaspace (older and newer layout),
+ *                   ByteLevel (the last one; needs BPE), Sequence
+ *   model           WordPiece, BPE (merges as "a b" or ["a", "b"]), Unigram
+ *   post_processor  TemplateProcessing (for one text), BertProcessing, RobertaProcessing,
+ *                   ByteLevel, Sequence
+ *   added_tokens    with lstrip, rstrip, single_word, normalized, special
+ *
+ * Time is linear in the text, n log n for a long word under BPE. */
 #ifndef SP_TOKENIZER_H
 #define SP_TOKENIZER_H
 
@@ -27,8 +40,9 @@ sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
                           sp_tokenizer **out);
 void sp_tokenizer_free(sp_tokenizer *t); /* NULL is fine */
 
-/* One text's tokens. {0} is empty; reused from call to call without reallocating once it
- * has grown. Not shared between threads: it holds the scratch of the call too. */
+/* One text's tokens. {0} is empty; reused from call to call, also with other tokenizers,
+ * without reallocating once it has grown. Not shared between threads: it holds the scratch
+ * of the call too, with 2 MiB of words met before, so keep one for each thread. */
 typedef struct sp_tokens {
   uint32_t *ids; /* [n] */
   uint32_t *begin,
@@ -41,12 +55,15 @@ void sp_tokens_free(sp_tokens *t);
 typedef struct sp_tokenize_options {
   bool special_tokens; /* put [CLS] ... [SEP] (whatever the post-processor says) around */
   bool offsets;        /* fill begin and end */
-  uint32_t
-      max_length; /* cut on the right to this many ids, special ones counted; 0: never */
+  uint32_t max_length; /* cut on the right to this many ids, special ones counted (they
+                          stay, if there is room for them); 0: never */
 } sp_tokenize_options;
 
 /* Tokenizes text[0..n); invalid UTF-8 counts as U+FFFD. Literal special tokens in the
- * text become their ids. Texts of 4 GiB and more are EINVAL. Errors: ENOMEM, EINVAL. */
+ * text become their ids. With offsets, special tokens that were put around have [0, 0),
+ * and a character that became several tokens gives each of them its whole span. EINVAL:
+ * a text of 4 GiB and more, or one that normalization makes 64 times as long. Errors:
+ * ENOMEM, EINVAL; *out is then empty. */
 sp_err sp_tokenizer_encode(const sp_tokenizer *t, const char *text, size_t n,
                            const sp_tokenize_options *options, sp_tokens *out);
 
@@ -62,7 +79,8 @@ uint32_t sp_tokenizer_find(const sp_tokenizer *t, const char *token, size_t n);
 /* True for special added tokens ([CLS], <s>, ...). */
 bool sp_tokenizer_is_special(const sp_tokenizer *t, uint32_t id);
 
-/* 64-bit hash of everything that decides the ids: part of the encoder's contract. */
+/* 64-bit hash of everything that decides the ids: part of the encoder's contract. The
+ * file's layout does not count, nor do its truncation and padding. */
 uint64_t sp_tokenizer_hash(const sp_tokenizer *t);
 
 /* Appends a tokenizer.json that parses to the same tokenizer: an index keeps it.

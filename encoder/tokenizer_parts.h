@@ -205,17 +205,17 @@ sp_err sp_pretokenizer_add(sp_pretokenizer *p, sp_pre_step step);
 void sp_pretokenizer_free(sp_pretokenizer *p);
 
 /* Words of a draft: bytes [begin, end), never empty, in order. */
-typedef struct sp_words {
-  struct sp_word {
+typedef struct sp_spans {
+  struct sp_span {
     uint32_t begin, end;
   } * at;
   size_t n, cap;
-} sp_words;
-sp_err sp_words_push(sp_words *w, size_t begin, size_t end);
+} sp_spans;
+sp_err sp_spans_push(sp_spans *w, size_t begin, size_t end);
 
 typedef struct sp_pre_scratch {
   sp_draft drafts[2];
-  sp_words words[2];
+  sp_spans words[2];
 } sp_pre_scratch;
 
 /* Cuts in's bytes [begin, end) into words. `first`: that is where the whole text begins.
@@ -223,7 +223,7 @@ typedef struct sp_pre_scratch {
 sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
                            const sp_draft *in, size_t begin, size_t end, bool first,
                            sp_pre_scratch *scratch, const sp_draft **out,
-                           const sp_words **words);
+                           const sp_spans **words);
 
 /* ---- models ----
  * Each appends the tokens of word[0..n), n > 0, to out's ids, with begin and end counted

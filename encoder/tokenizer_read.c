@@ -174,15 +174,15 @@ static sp_err read_root(sp_tokenizer *t, const json_t *root, const char *json, s
                         const char *where) {
   if (!json_is_object(root))
     return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
-  sp_err err = sp_unicode_new(&t->unicode);
-  if (!err)
-    err = sp_normalizer_read(&t->normalizer, json_object_get(root, "normalizer"), where);
+  sp_err err =
+      sp_normalizer_read(&t->normalizer, json_object_get(root, "normalizer"), where);
   if (!err)
     err = sp_pretokenizer_read(&t->pretokenizer, json_object_get(root, "pre_tokenizer"),
                                where);
   if (!err) err = read_model(t, json_object_get(root, "model"), json, n, where);
   if (!err) err = add_cut(t);
   if (!err) err = sp_added_read(t, json_object_get(root, "added_tokens"), where);
+  if (!err) err = sp_unicode_new(&t->unicode); /* dear, so not for what is refused */
   if (!err) err = sp_added_prepare(t);
   if (!err)
     err = sp_postprocessor_read(&t->post, &t->vocab,
