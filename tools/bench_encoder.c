@@ -1,0 +1,165 @@
+/* tools/bench_encoder.c - bench_encoder DIR TEXTS.jsonl [THREADS [ROUNDS]]: the CPU's f32
+ * against its int8, texts in memory, tokenizing included.
+ *
+ * The answers are compared first: relative L2 above 1 % ends the run. Then the two take
+ * turns, so that whatever else the machine does falls on both; medians over the rounds, and
+ * the ratio of the medians. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "encoder/encoder.h"
+#include "encoder/tokenizer.h"
+#include "tools/blas_core.h"
+#include "tools/text_lines.h"
+
+typedef struct texts {
+  sp_buf bytes;
+  size_t *ends;
+  sp_text *list;
+  size_t n, cap;
+} texts;
+
+static int failed(void) {
+  fprintf(stderr, "bench_encoder: %s\n", sp_err_message());
+  return 1;
+}
+
+static sp_err read_texts(const char *path, texts *t) {
+  text_lines in;
+  sp_err err = text_lines_open(path, &in);
+  if (err) return err;
+  text_line line;
+  for (bool more; !(err = text_lines_next(&in, &line, &more)) && more;) {
+    if (t->n == t->cap) {
+      t->cap = t->cap ? 2 * t->cap : 1024;
+      t->ends = realloc(t->ends, t->cap * sizeof *t->ends);
+      if (!t->ends) err = sp_fail(SP_ENOMEM, "texts: out of memory");
+    }
+    if (!err) err = text_line_document(&line, &t->bytes);
+    if (err) break;
+    t->ends[t->n++] = t->bytes.n;
+  }
+  text_lines_close(&in);
+  t->list = malloc((t->n + 1) * sizeof *t->list);
+  for (size_t i = 0, at = 0; i < t->n; at = t->ends[i++])
+    t->list[i] = (sp_text){t->bytes.data + at, t->ends[i] - at};
+  return err;
+}
+
+static double now_s(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* |a - b| / |b| by dot products; both are sorted. */
+static double distance(const sp_vec *a, const sp_vec *b) {
+  double bb = sp_vec_dot(b, b), gap = sp_vec_dot(a, a) - 2 * sp_vec_dot(a, b) + bb;
+  return bb > 0 ? sqrt(fmax(gap, 0) / bb) : a->n > 0;
+}
+
+/* Tokens as the encoder cuts them; 0 where the tokenizer lies elsewhere. */
+static uint64_t count_tokens(const char *dir, const texts *t, uint32_t max_length) {
+  sp_tokenizer *tokenizer;
+  if (sp_tokenizer_open(dir, &tokenizer)) return 0;
+  sp_tokens tokens = {0};
+  sp_tokenize_options o = {.special_tokens = true, .max_length = max_length};
+  uint64_t total = 0;
+  for (size_t i = 0; i < t->n; i++)
+    if (!sp_tokenizer_encode(tokenizer, t->list[i].data, t->list[i].n, &o, &tokens))
+      total += tokens.n;
+  sp_tokens_free(&tokens);
+  sp_tokenizer_free(tokenizer);
+  return total;
+}
+
+static uint32_t max_length_of(const sp_encoder *e) {
+  json_t *contract;
+  if (sp_encoder_contract(e, &contract)) return 0;
+  uint32_t n = (uint32_t)json_integer_value(json_object_get(contract, "max_length"));
+  json_decref(contract);
+  return n;
+}
+
+static sp_err check(sp_encoder *const e[2], const texts *t, sp_vec *out[2]) {
+  double sum = 0, worst = 0;
+  for (int p = 0; p < 2; p++) {
+    sp_err err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
+    if (err) return err;
+  }
+  for (size_t i = 0; i < t->n; i++) {
+    double d = distance(&out[1][i], &out[0][i]);
+    sum += d;
+    worst = fmax(worst, d);
+  }
+  printf("int8 against f32: relative L2 %.2e on average, %.2e at most\n",
+         sum / (double)t->n, worst);
+  if (worst > 0.01) return sp_fail(SP_EINVAL, "int8 is off by %.3g", worst);
+  return SP_OK;
+}
+
+static sp_err race(const char *dir, const texts *t, unsigned threads, int rounds) {
+  static const char *const PRECISIONS[2] = {"f32", "int8"};
+  sp_encoder *e[2] = {NULL, NULL};
+  sp_vec *out[2];
+  double *seconds[2];
+  sp_err err = SP_OK;
+  for (int p = 0; p < 2; p++) {
+    sp_encoder_options o = {
+        .device = "cpu", .precision = PRECISIONS[p], .n_threads = threads};
+    out[p] = calloc(t->n, sizeof *out[p]);
+    seconds[p] = calloc((size_t)rounds, sizeof *seconds[p]);
+    if (!err) err = sp_encoder_open(dir, &o, &e[p]);
+  }
+  if (!err) err = check(e, t, out);
+  for (int r = 0; r < rounds && !err; r++)
+    for (int p = 0; p < 2 && !err; p++) {
+      double began = now_s();
+      err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
+      seconds[p][r] = now_s() - began;
+    }
+  uint64_t tokens = err ? 0 : count_tokens(dir, t, max_length_of(e[0]));
+  for (int p = 0; p < 2; p++) {
+    qsort(seconds[p], (size_t)rounds, sizeof *seconds[p], by_value);
+    double median = seconds[p][rounds / 2];
+    if (!err)
+      printf("%-5s %8.3f s  %8.1f texts/s  %9.0f tokens/s\n", PRECISIONS[p], median,
+             (double)t->n / median, (double)tokens / median);
+  }
+  if (!err)
+    printf("int8 is %.2f times as fast\n",
+           seconds[0][rounds / 2] / seconds[1][rounds / 2]);
+  for (int p = 0; p < 2; p++) {
+    for (size_t i = 0; i < t->n; i++) sp_vec_free(&out[p][i]);
+    free(out[p]);
+    free(seconds[p]);
+    sp_encoder_free(e[p]);
+  }
+  return err;
+}
+
+int main(int argc, char **argv) {
+  blas_core_fit(argv);
+  if (argc < 3 || argc > 5) {
+    fprintf(stderr, "usage: bench_encoder DIR TEXTS.jsonl [THREADS [ROUNDS]]\n");
+    return 2;
+  }
+  texts t = {0};
+  if (read_texts(argv[2], &t)) return failed();
+  int rounds = argc > 4 ? atoi(argv[4]) : 5;
+  sp_err err = t.n == 0 ? sp_fail(SP_EINVAL, "%s: there are no texts", argv[2])
+                        : race(argv[1], &t, argc > 3 ? (unsigned)atoi(argv[3]) : 0,
+                               rounds < 1 ? 1 : rounds);
+  sp_buf_free(&t.bytes);
+  free(t.ends);
+  free(t.list);
+  return err ? failed() : 0;
+}
