@@ -5,7 +5,7 @@
  * For each shape: texts of equal length, of three quarters on average (a padded batch's
  * mask, packed), and of lengths as real corpora have them. Every output is poisoned,
  * computed, and compared with the plain path before it is timed. Times are medians of
- * single runs between events. The ceiling is cuBLAS's 8192^3 product in the same run. */
+ * single runs between events, the kinds of output taken in turn. The ceiling is cuBLAS's 8192^3 product in the same run. */
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
@@ -78,23 +78,32 @@ static int by_value(const void *a, const void *b) {
 
 typedef void (*action)(void *context);
 
-/* Median milliseconds of one run. */
-static double time_ms(action run, void *context) {
+/* Median milliseconds of one run of each of n <= 4 actions, taken in turn: a card that
+ * slows down under load does so for all alike. */
+static void time_in_turn(const action *run, void *context, int n, double *ms) {
   cudaEvent_t begin, end;
   CUDA(cudaEventCreate(&begin));
   CUDA(cudaEventCreate(&end));
-  float ms[RUNS];
-  for (int i = 0; i < WARM; i++) run(context);
-  for (int i = 0; i < RUNS; i++) {
+  float taken[4][RUNS];
+  for (int i = 0; i < WARM * n; i++) run[i % n](context);
+  for (int i = 0; i < RUNS * n; i++) {
     CUDA(cudaEventRecord(begin, NULL));
-    run(context);
+    run[i % n](context);
     CUDA(cudaEventRecord(end, NULL));
     CUDA(cudaEventSynchronize(end));
-    CUDA(cudaEventElapsedTime(&ms[i], begin, end));
+    CUDA(cudaEventElapsedTime(&taken[i % n][i / n], begin, end));
   }
   cudaEventDestroy(begin), cudaEventDestroy(end);
-  qsort(ms, RUNS, sizeof *ms, by_value);
-  return ms[RUNS / 2];
+  for (int i = 0; i < n; i++) {
+    qsort(taken[i], RUNS, sizeof **taken, by_value);
+    ms[i] = taken[i][RUNS / 2];
+  }
+}
+
+static double time_ms(action run, void *context) {
+  double ms;
+  time_in_turn(&run, context, 1, &ms);
+  return ms;
 }
 
 /* The product alone: c[rows, vocab] = h w^T in bf16. */
@@ -300,8 +309,10 @@ static void bench_texts(const shape *s, lengths kind, sp_lm_path path, const voi
   const double nnz = check_sparse(&c, s->vocab);
   const size_t sparse_scratch = sp_lm_head_scratch_bytes(c.head);
   const double flops = 2.0 * c.n_tokens * s->vocab * s->dim;
-  const double values = time_ms(run_values, &c), argmax = time_ms(run_argmax, &c),
-               sparse = time_ms(run_sparse, &c);
+  const action forward[3] = {run_values, run_argmax, run_sparse};
+  double ms[3];
+  time_in_turn(forward, &c, 3, ms);
+  const double values = ms[0], argmax = ms[1], sparse = ms[2];
   printf(
       "%3u %4u %5u %7u %-9s %6u %6u | %8.4f %6.1f %5.1f%% | %8.4f %+5.1f%% | %8.4f "
       "%+5.1f%% %6.0f | %5.1f %5.1f | %.1e",

@@ -194,7 +194,8 @@ __global__ void __launch_bounds__(kThreads, 2)
         float m = best.m[i / 2][i % 2];
         int32_t at = best.at[i / 2][i % 2];
         merge_at(m, at, other_m[r], other_at[r]);
-        deliver<kOutput>(sink, text, v0 + r, (lane & 3) == 0, m, at);
+        deliver<kOutput>(sink, text, v0 + r, (lane & 3) == 0, m, at,
+                         bias_of(sink, v0 + r));
       }
     }
     __syncthreads();

@@ -48,13 +48,16 @@ __device__ inline float activate(float z, uint32_t log1p_times) {
   return log1p_times == 2 ? log1pf(y) : y;
 }
 
+__device__ inline float bias_of(const Sink &sink, uint32_t v) {
+  return sink.bias && v < sink.vocab ? __ldg(sink.bias + v) : 0.f;
+}
+
 // Delivers the maximum logit `m` (without bias) of term v in `text`, found at row `at`.
 // A whole warp calls it with one `text`; lanes with `valid` false bring nothing.
 template <Output kOutput>
 __device__ inline void deliver(const Sink &sink, uint32_t text, uint32_t v, bool valid,
-                               float m, int32_t at) {
+                               float m, int32_t at, float bias) {
   valid = valid && v < sink.vocab;
-  const float bias = valid && sink.bias ? __ldg(sink.bias + v) : 0.f;
   const float y = valid ? activate(m + bias, sink.log1p_times) : 0.f;
   if (kOutput == Output::kSparse) {
     // Arrival order is left to chance here; the finishing kernel sorts by term.

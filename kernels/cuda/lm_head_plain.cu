@@ -63,7 +63,8 @@ __global__ void __launch_bounds__(kThreads)
         const int32_t a = __shfl_xor_sync(0xffffffffu, at[i], offset);
         merge_at(best[i], at[i], m, a);
       }
-      deliver<kOutput>(sink, text, v0 + ty * 4 + i, tx == 0, best[i], at[i]);
+      const uint32_t v = v0 + ty * 4 + i;
+      deliver<kOutput>(sink, text, v, tx == 0, best[i], at[i], bias_of(sink, v));
     }
   }
 }

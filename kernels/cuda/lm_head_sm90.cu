@@ -336,19 +336,22 @@ __device__ inline Tile load_tile(const Params &p, uint32_t t) {
   return {x.x, x.y, x.z, x.w};
 }
 
+// Lanes 0 and 1 of a quad carry its two terms on: this thread's row of the block's tile.
+__device__ inline int my_term(int group, int thread) {
+  return group * 64 + (thread / 32) * 16 + (thread & 31) / 4 + (thread & 1) * 8;
+}
+
 // Pools one column tile: every text that ends in it goes to the sink; one that goes on
 // stays in `best`, or in the strip's slots where the strip ends or began inside it.
-// `range` is the tile's first text's.
+// `range` is the tile's first text's, `bias` that of the thread's term.
 template <Output kOutput>
 __device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best &best,
-                                 const Tile &tile, uint2 range, const Strip &strip,
-                                 bool last, uint32_t strip_row, uint32_t rank, int group,
-                                 int thread) {
+                                 const Tile &tile, uint2 range, float bias,
+                                 const Strip &strip, bool last, uint32_t strip_row,
+                                 uint32_t rank, int group, int thread) {
   constexpr bool kAt = kOutput == Output::kArgmax;
   const int q = thread & 3;
-  const int term = group * 64 + (thread / 32) * 16 + (thread & 31) / 4;
-  // Lanes 0 and 1 of a quad carry its two terms on.
-  const int mine = term + (q & 1) * 8;
+  const int mine = my_term(group, thread);
   const uint32_t tile_end = tile.row + tile.cols;
   for (uint32_t text = tile.text; text < tile.text_end; text++) {
     const uint32_t first = range.x, end = range.y;
@@ -377,7 +380,7 @@ __device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best 
       }
     } else {
       const uint32_t v = (strip.pair * kCluster + rank) * kTerms + mine;
-      deliver<kOutput>(p.sink, text, v, q < 2, m, at);
+      deliver<kOutput>(p.sink, text, v, q < 2, m, at, bias);
     }
   }
 }
@@ -405,9 +408,11 @@ __device__ inline void consume(const Params &p, const SharedMap &shared, uint32_
     const Tile next_tile = more ? load_tile(p, next_t) : tile;
     const uint2 range =
         make_uint2(__ldg(p.call.first + tile.text), __ldg(p.call.end + tile.text));
+    const float bias =
+        bias_of(p.sink, (strip.pair * kCluster + rank) * kTerms + my_term(group, thread));
     multiply_tile<T>(acc, n_depths, ring, shared, group, thread);
-    pool_tile<kOutput>(p, acc, best, tile, range, strip, last, strip_row, rank, group,
-                       thread);
+    pool_tile<kOutput>(p, acc, best, tile, range, bias, strip, last, strip_row, rank,
+                       group, thread);
     if (last) strip_row = next_tile.row;
     strip = next_strip;
     t = next_t;
@@ -481,8 +486,8 @@ __global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) 
       if (!goes_on) break;
       strip = strip_of(s, pair, strip.tile_end);
     }
-    deliver<kOutput>(p.sink, text, pair * (kTerms * kCluster) + threadIdx.x, true, best,
-                     at);
+    const uint32_t v = pair * (kTerms * kCluster) + threadIdx.x;
+    deliver<kOutput>(p.sink, text, v, true, best, at, bias_of(p.sink, v));
   }
 }
 
@@ -513,7 +518,7 @@ cudaError_t launch_for(const Params &p, const CUtensorMap &w_map,
 }
 
 // The line of work stays in the L2 cache if a superblock's tokens take no more than this.
-constexpr size_t kSuperblockBytes = 8 << 20;
+constexpr size_t kSuperblockBytes = 16 << 20;
 // Runs as short as balance wants, as long as their slots' memory allows.
 constexpr uint32_t kMaxRuns = 1024;
 
@@ -523,7 +528,10 @@ Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters) {
   s.n_pairs = (vocab + kTerms * kCluster - 1) / (kTerms * kCluster);
   s.n_clusters = n_clusters;
   const uint64_t total = uint64_t(s.n_tiles) * s.n_pairs;
-  s.run = call.straddles ? uint32_t((total + kMaxRuns - 1) / kMaxRuns) : 1;
+  // A few tiles of one pair in a row keep its W in the cache; of a large one, too little.
+  s.run = min(4u, max(1u, 3072 / call.dim));
+  if (total < 16ull * s.run * n_clusters) s.run = 1;
+  if (call.straddles) s.run = max(s.run, uint32_t((total + kMaxRuns - 1) / kMaxRuns));
   if (s.run > s.n_tiles) s.run = s.n_tiles;
   uint64_t per_superblock = kSuperblockBytes / (size_t(kCols) * call.pitch * 2);
   if (per_superblock < s.run) per_superblock = s.run;
