@@ -21,6 +21,7 @@ static const struct {
     {"encode", cmd_encode, "turn texts into sparse vectors"},
     {"eval", cmd_eval, "measure a run against judgements"},
     {"index", cmd_index, "make an index of a corpus or of vectors, or add to one"},
+    {"search", cmd_search, "the best documents for questions"},
     {"serve", cmd_serve, "answer questions over HTTP"},
     {"tokenize", cmd_tokenize, "the token ids of texts"},
     {"version", cmd_version, "print the version"},
