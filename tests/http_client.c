@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,9 @@ int http_connect(const char *address) {
   inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
   int fd = socket(AF_INET, SOCK_STREAM, 0);
   struct timeval patience = {.tv_sec = 20};
+  int yes = 1; /* head and body leave in two sends: neither waits for the other */
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) return fd;
   close(fd);
   return -1;
@@ -40,6 +43,7 @@ bool http_send_str(int fd, const char *text) {
 /* Reads byte by byte up to the empty line, so that nothing of the body is taken. */
 static bool read_head(int fd, char *head, size_t cap) {
   size_t n = 0;
+  *head = '\0';
   while (n + 1 < cap && recv(fd, head + n, 1, 0) == 1) {
     head[++n] = '\0';
     if (n >= 4 && strcmp(head + n - 4, "\r\n\r\n") == 0) return true;
@@ -56,7 +60,11 @@ http_reply http_read(int fd) {
   http_reply r = {0};
   char head[8192];
   do {
-    if (!read_head(fd, head, sizeof head)) return r;
+    if (!read_head(fd, head, sizeof head)) {
+      r.torn = *head != '\0';
+      r.status = 0;
+      return r;
+    }
     r.status = atoi(head + strlen("HTTP/1.1 "));
   } while (r.status == 100);
   const char *length = find_header(head, "\r\nContent-Length: ");
@@ -71,7 +79,10 @@ http_reply http_read(int fd) {
     if (got <= 0) break;
     r.body_n += (size_t)got;
   }
-  if (r.body_n < n) r.status = 0;
+  if (r.body_n < n) {
+    r.torn = true;
+    r.status = 0;
+  }
   return r;
 }
 

@@ -7,6 +7,7 @@
 
 typedef struct http_reply {
   int status;     /* 0: the connection ended without a reply */
+  bool torn;      /* with status 0: a part of a reply had come */
   bool closes;    /* "Connection: close" */
   char allow[32]; /* the Allow header */
   char *body;     /* NUL-terminated; the caller frees it */
