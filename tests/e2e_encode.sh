@@ -1,0 +1,120 @@
+#!/bin/sh
+# tests/e2e_encode.sh - `spindle encode`: order, batches, formats, resuming, refusals.
+#
+#   tests/e2e_encode.sh SPINDLE
+set -eu
+spindle=$1
+shared=$(cd "${SPINDLE_SHARED:-../shared}" 2>/dev/null && pwd) || shared=
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+fail() {
+  echo "e2e_encode: $*" >&2
+  exit 1
+}
+
+# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
+expect() {
+  status=$1 words=$2
+  shift 2
+  got=0
+  "$@" >output 2>&1 || got=$?
+  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
+  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
+}
+
+# texts of many lengths; ids are strings and numbers, titles come and go
+i=0
+words=
+while [ $i -lt 300 ]; do
+  words="$words river$((i % 17)) over stone $i"
+  [ $((i % 40)) = 0 ] && words="the heron"
+  if [ $((i % 3)) = 0 ]; then
+    echo "{\"_id\": \"doc $i\", \"title\": \"Title $i\", \"text\": \"$words\"}"
+  else
+    echo "{\"id\": $i, \"text\": \"$words\"}"
+  fi
+  i=$((i + 1))
+done >texts.jsonl
+
+# without a model
+expect 0 "" "$spindle" encode --encoder lexical -o lexical.jsonl texts.jsonl
+[ "$(wc -l <lexical.jsonl)" = 300 ] || fail "lexical: not one line for each text"
+expect 2 "expected --model or --encoder" "$spindle" encode texts.jsonl
+expect 2 "needs an index" "$spindle" encode --encoder lexical --query texts.jsonl
+expect 1 "no such model directory" "$spindle" encode --model nowhere texts.jsonl
+
+model=$shared/golden/encoders/models/bert-splade-tiny
+if [ ! -d "$model" ]; then
+  echo "e2e_encode: skipped the rest: there is no SPINDLE_SHARED with models"
+  exit 0
+fi
+encode() { "$spindle" encode --model "$model" --device cpu "$@"; }
+
+encode -o all.jsonl texts.jsonl 2>/dev/null || fail "encode failed"
+[ "$(wc -l <all.jsonl)" = 300 ] || fail "not one line for each text"
+head -n 1 all.jsonl | grep -q '^{"id":"doc 0","terms":\[' || fail "the first id is another"
+tail -n 1 all.jsonl | grep -q '^{"id":299,"terms":\[' || fail "a number did not stay one"
+
+# batches and threads change no more than the last digits: the same terms
+terms() { sed 's/,"weights".*//' "$1"; }
+encode --batch-tokens 1 --threads 1 -o small.jsonl texts.jsonl 2>/dev/null
+terms all.jsonl >a
+terms small.jsonl | cmp -s - a || fail "small batches change the terms"
+encode - <texts.jsonl >piped.jsonl 2>/dev/null
+cmp -s all.jsonl piped.jsonl || fail "a pipe changes the vectors"
+
+# every format says the same
+encode -o all.spv texts.jsonl 2>/dev/null
+"$spindle" convert all.spv - --to jsonl 2>/dev/null | tr -d ' ' >b
+# convert writes all ids as strings
+tr -d ' ' <all.jsonl | sed 's/^{"id":\([0-9]*\),/{"id":"\1",/' >c
+terms b >b.terms
+terms c | cmp -s - b.terms || fail "compact holds other terms"
+
+# cut short anywhere, an output goes on to the same end
+size=$(wc -c <all.jsonl)
+for part in 0 7 $((size / 3)) $((size - 1)); do
+  head -c "$part" all.jsonl >again.jsonl
+  encode --resume -o again.jsonl texts.jsonl 2>/dev/null || fail "resume at $part failed"
+  terms again.jsonl | cmp -s - a || fail "resumed at $part of $size bytes: other lines"
+done
+size=$(wc -c <all.spv)
+head -c $((size / 2)) all.spv >again.spv
+encode --resume -o again.spv texts.jsonl 2>/dev/null || fail "resume of compact failed"
+"$spindle" convert again.spv - --to jsonl 2>/dev/null | wc -l | grep -q -w 300 ||
+  fail "compact was not resumed whole"
+
+# pruning
+encode --top-k 3 texts.jsonl 2>/dev/null | awk -F'[][]' '{ if (split($2, t, ",") > 3) exit 1 }' ||
+  fail "--top-k 3 keeps more"
+
+# what is wrong with the input, and where; no half-written output
+echo '{"id": 1, "text": "one"}' >bad.jsonl
+echo '{"id": 2, "text": 2}' >>bad.jsonl
+expect 1 "bad.jsonl:2:" encode -o bad.out.jsonl bad.jsonl
+[ ! -e bad.out.jsonl ] || fail "a failed run left its output"
+echo 'no JSON' >bad.jsonl
+expect 1 "bad.jsonl:1:" encode bad.jsonl
+expect 1 "No such file" encode missing.jsonl
+expect 1 "the CPU computes in f32 or int8" encode --precision bf16 texts.jsonl
+expect 2 "format" encode --format words texts.jsonl
+: >empty.jsonl
+encode empty.jsonl >none 2>/dev/null || fail "an empty file is no failure"
+[ ! -s none ] || fail "vectors came of nothing"
+expect 1 "is missing" "$spindle" encode --model "$shared/golden/encoders/bad/tensor-missing" texts.jsonl
+[ "$(wc -l <output)" = 1 ] || fail "a refusal takes more than one line: $(cat output)"
+
+# queries by table, by network and by an idf.json
+infree=$shared/golden/encoders/models/distilbert-idf-infree
+echo '{"id": 1, "text": "the the river"}' |
+  "$spindle" encode --model "$infree" --query --device cpu >table 2>/dev/null
+echo '{"id": 1, "text": "the the river"}' |
+  "$spindle" encode --model "$infree" --query --neural-queries --device cpu >network 2>/dev/null
+cmp -s table network && fail "--neural-queries changes nothing"
+echo '{"the": 0.5, "nosuchtoken": 3}' >idf.json
+echo '{"id": 1, "text": "the the river"}' |
+  encode --query --idf idf.json 2>/dev/null | grep -q '"weights":\[0.5\]' ||
+  fail "--idf does not weigh 'the' once with 0.5"
+echo "e2e_encode: all as expected"
