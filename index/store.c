@@ -71,6 +71,10 @@ static sp_err check_version(sp_store *s, MDB_txn *txn) {
 static sp_err open_dbs(sp_store *s, MDB_txn *txn, unsigned flags) {
   for (int i = 0; i < SP_N_DBS; i++) {
     int rc = mdb_dbi_open(txn, DB_NAMES[i], flags, &s->db[i]);
+    MDB_stat all;
+    if (rc == MDB_NOTFOUND && mdb_env_stat(s->env, &all) == 0 && all.ms_entries == 0)
+      return sp_fail(SP_ENOTFOUND, "%s: no index here (a build was cut off at its start)",
+                     s->path);
     if (rc == MDB_NOTFOUND)
       return sp_fail(SP_EFORMAT, "%s: not an index: database '%s' is missing", s->path,
                      DB_NAMES[i]);

@@ -36,8 +36,8 @@ echo "\$ $spindle search $index -k 3 \"$question\""
 cat <<END
 
 That was BM25, which needs no model. Next:
-  $spindle search $index                   ask more (questions from standard input)
-  $spindle eval $index --beir data/demo    measure the answers
-  $spindle serve $index                    answer over HTTP, on 127.0.0.1:7700
-  $spindle --help                          all there is
+  ask more (questions from standard input):    $spindle search $index
+  measure the answers:                         $spindle eval $index --beir data/demo
+  answer over HTTP, on 127.0.0.1:7700:         $spindle serve $index
+  all there is:                                $spindle --help
 END

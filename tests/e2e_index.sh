@@ -1,0 +1,94 @@
+#!/bin/sh
+# tests/e2e_index.sh - `spindle index` on a corpus: what it builds, resumes and refuses.
+#
+#   tests/e2e_index.sh SPINDLE DEMO_FOLDER
+set -eu
+spindle=$1 demo=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+fail() {
+  echo "e2e_index: $*" >&2
+  exit 1
+}
+
+# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
+expect() {
+  status=$1 words=$2
+  shift 2
+  got=0
+  "$@" >output 2>&1 || got=$?
+  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
+  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
+}
+
+# A refused corpus leaves no index behind.
+refuse() { # WORDS CORPUS
+  expect 1 "$1" "$spindle" index refused --corpus "$2"
+  [ ! -e refused/data.mdb ] || fail "$2 left an index behind"
+}
+
+bad_corpora_are_refused() {
+  refuse 'missing.jsonl' missing.jsonl
+  : >empty.jsonl
+  refuse 'no document' empty.jsonl
+  printf '{"_id": "1", "text": "one"}\n{"_id": "2", "text": \n' >torn.jsonl
+  refuse 'torn.jsonl:2' torn.jsonl
+  printf '{"_id": "1", "text": "one"}\n{"text": "two"}\n' >nameless.jsonl
+  refuse 'nameless.jsonl:2' nameless.jsonl
+  expect 2 'not both' "$spindle" index refused
+  expect 2 'not both' "$spindle" index refused --corpus a --vectors b
+  expect 2 'lexical' "$spindle" index refused --corpus a --encoder dense
+}
+
+the_last_of_equal_ids_counts() {
+  printf '{"_id": "a", "text": "old heron"}\n{"_id": "b", "text": "pike"}\n' >twice.jsonl
+  printf '{"_id": "a", "text": "new stork"}\n' >>twice.jsonl
+  expect 0 '"documents": 2, "duplicates": 1' "$spindle" index twice --corpus twice.jsonl --json
+  expect 0 'new stork' "$spindle" search twice --json stork
+  expect 0 '"results": \[\]' "$spindle" search twice --json heron
+  expect 1 'there already' "$spindle" index twice --corpus twice.jsonl
+}
+
+invalid_utf8_is_replaced() {
+  printf '{"_id": "a", "text": "h\377ron pond"}\n' >latin.jsonl
+  expect 0 '"repaired": 1' "$spindle" index latin --corpus latin.jsonl --json
+  expect 0 'pond' "$spindle" search latin --json pond
+}
+
+# Adding is no rebuild: statistics and words go on from the index's own.
+a_corpus_is_added_to_an_index() {
+  head -n 200 "$demo/corpus.jsonl" >first.jsonl
+  tail -n +201 "$demo/corpus.jsonl" >second.jsonl
+  "$spindle" index grown --corpus first.jsonl >/dev/null 2>&1
+  expect 0 '150 documents' "$spindle" index grown --corpus second.jsonl --append
+  expect 0 'plumbing-4' "$spindle" search grown "thaw frozen pipe"
+  expect 0 'night-sky-1' "$spindle" search grown "find north by the stars"
+  expect 1 'k1' "$spindle" index grown --corpus second.jsonl --append --k1 2
+}
+
+# Killed while it reads: the same command goes on, and the index answers as any other.
+a_killed_build_goes_on() {
+  i=0
+  while [ $i -lt 40 ]; do
+    sed "s/\"_id\": \"/&$i-/" "$demo/corpus.jsonl"
+    i=$((i + 1))
+  done >big.jsonl
+  "$spindle" index killed --corpus big.jsonl >/dev/null 2>&1 &
+  pid=$!
+  while [ ! -s killed/data.mdb ] && kill -0 $pid 2>/dev/null; do :; done
+  kill -9 $pid 2>/dev/null || true
+  wait $pid 2>/dev/null || true
+  if [ -e killed/build.state ]; then
+    expect 1 'killed' "$spindle" search killed pipe
+    expect 0 '14000 documents' "$spindle" index killed --corpus big.jsonl
+  fi
+  expect 0 'plumbing-4' "$spindle" search killed -k 40 "thaw frozen pipe"
+}
+
+bad_corpora_are_refused
+the_last_of_equal_ids_counts
+invalid_utf8_is_replaced
+a_corpus_is_added_to_an_index
+a_killed_build_goes_on
