@@ -266,12 +266,13 @@ static sp_err run_head_again(cuda_backend *b, slot *s, const sp_batch *batch,
   uint32_t room = s->room;
   while (room < most) room *= 2;
   if (room > b->net.model->config.vocab_size) room = b->net.model->config.vocab_size;
-  const uint32_t tokens = s->tokens, texts = s->texts;
   const size_t y_bytes = batch->n_tokens * (size_t)b->net.d_stride * 2;
   void *old = s->device, *old_host = s->host;
   slot grown = *s;
   grown.device = grown.host = NULL;
-  sp_err err = slot_resize(b, &grown, tokens, texts, room);
+  sp_err err = slot_resize(b, &grown, s->tokens, s->texts, room);
+  if (err == SP_ENOMEM)
+    err = slot_resize(b, &grown, batch->n_tokens, batch->n_texts, room);
   if (err) return err;
   memcpy(grown.h_first, s->h_first, batch->n_texts * sizeof *s->h_first);
   memcpy(grown.h_end, s->h_end, batch->n_texts * sizeof *s->h_end);

@@ -133,7 +133,7 @@ def main():
     p.add_argument("--precision", nargs="+", default=["f16", "bf16"])
     p.add_argument("--top-k", type=int, default=0)
     p.add_argument("--batch-tokens", type=int, default=0)
-    p.add_argument("--eager", action="store_true", help="PyTorch without torch.compile too")
+    p.add_argument("--no-compile", action="store_true", help="PyTorch without torch.compile")
     a = p.parse_args()
 
     texts, lines = read_texts(a.corpus, a.limit)
@@ -171,11 +171,10 @@ def main():
     floor = counted_flops(config, map(len, some)) / rate
     for budget in a.torch_tokens:
         batches = list(batches_of(some, budget, 16))
-        for compiled in ([False, True] if a.eager else [True]):
-            took = time_torch(model, batches, compiled)
-            print(f"PyTorch {'compiled' if compiled else 'eager'}, {budget} tokens a batch: "
-                  f"{took:.2f} s, {len(some) / took:.0f} documents/s, "
-                  f"{100 * floor / took:.1f} % of the floor", flush=True)
+        took = time_torch(model, batches, not a.no_compile)
+        print(f"PyTorch {'eager' if a.no_compile else 'compiled'}, {budget} tokens a batch: "
+              f"{took:.2f} s, {len(some) / took:.0f} documents/s, "
+              f"{100 * floor / took:.1f} % of the floor", flush=True)
 
 
 if __name__ == "__main__":
