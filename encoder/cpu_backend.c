@@ -5,7 +5,14 @@
  * the feed-forward part to the next layer's queries, keys and values while it is in the
  * cache. Matrix products are OpenBLAS calls within a piece, on one thread: OpenBLAS is set to
  * one thread for the whole process when a backend is made, since its threads and the pool's
- * would multiply. */
+ * would multiply.
+ *
+ * The precision "int8": with 8 bits for weights and activations alike, vectors of a trained
+ * model of six layers were 3 % off (activations 2.4 %, weights 1.6 %, decoder 0.9 %), more
+ * than the 1 % that is promised. So the layers' products are of 13-bit numbers, which VNNI
+ * multiplies at half the rate; and 8 bits serve the decoder, half of the work, exactly:
+ * with a margin for what they lose they only find the terms that may be positive, a few
+ * hundred of 30,000, and float32 weighs those. */
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>

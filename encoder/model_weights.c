@@ -190,49 +190,44 @@ static void bind_layers(binder *b, sp_model *m, const layer_words *w, bool biase
   b->scope[0] = '\0';
 }
 
-static void bind_bert(binder *b, sp_model *m, bool need_decoder) {
-  uint32_t d = m->config.hidden_size;
-  b->prefix =
-      sp_tensors_find(b->t, "bert.embeddings.word_embeddings.weight") ? "bert." : "";
-  bind_embeddings(b, m);
-  bind_layers(b, m, &BERT_WORDS, true);
-  b->prefix = "";
-  if (!wants_head(b, need_decoder, "cls.predictions.transform.dense.weight",
-                  "cls.predictions.*"))
-    return;
-  take_linear(b, "cls.predictions.transform.dense", d, d, true, &m->transform);
-  take_norm(b, "cls.predictions.transform.LayerNorm", d, true, &m->transform_norm);
-  take_decoder(b, m, "cls.predictions.decoder.weight", "cls.predictions.bias",
-               "cls.predictions.decoder.bias");
-}
+/* BERT, DistilBERT and RoBERTa: the same network under three sets of names. */
+typedef struct family_words {
+  const char *prefix; /* of the encoder's tensors, left out where it was saved bare */
+  const layer_words *layers;
+  const char *head; /* for the message when there is none */
+  const char *transform, *norm, *decoder, *bias, *other_bias;
+} family_words;
+static const family_words BERT_FAMILY = {"bert.",
+                                         &BERT_WORDS,
+                                         "cls.predictions.*",
+                                         "cls.predictions.transform.dense",
+                                         "cls.predictions.transform.LayerNorm",
+                                         "cls.predictions.decoder.weight",
+                                         "cls.predictions.bias",
+                                         "cls.predictions.decoder.bias"};
+static const family_words DISTILBERT_FAMILY = {
+    "distilbert.",          &DISTIL_WORDS,         "vocab_transform.*",
+    "vocab_transform",      "vocab_layer_norm",    "vocab_projector.weight",
+    "vocab_projector.bias", "vocab_projector.bias"};
+static const family_words ROBERTA_FAMILY = {
+    "roberta.",      &BERT_WORDS,           "lm_head.*",
+    "lm_head.dense", "lm_head.layer_norm",  "lm_head.decoder.weight",
+    "lm_head.bias",  "lm_head.decoder.bias"};
 
-static void bind_distilbert(binder *b, sp_model *m, bool need_decoder) {
+static void bind_bert_like(binder *b, sp_model *m, bool need_decoder,
+                           const family_words *w) {
   uint32_t d = m->config.hidden_size;
-  b->prefix = sp_tensors_find(b->t, "distilbert.embeddings.word_embeddings.weight")
-                  ? "distilbert."
-                  : "";
+  char mark[NAME_MAX_BYTES];
+  b->prefix = w->prefix;
+  if (!has(b, "embeddings.word_embeddings.weight")) b->prefix = "";
   bind_embeddings(b, m);
-  bind_layers(b, m, &DISTIL_WORDS, true);
+  bind_layers(b, m, w->layers, true);
   b->prefix = "";
-  if (!wants_head(b, need_decoder, "vocab_transform.weight", "vocab_transform.*")) return;
-  take_linear(b, "vocab_transform", d, d, true, &m->transform);
-  take_norm(b, "vocab_layer_norm", d, true, &m->transform_norm);
-  take_decoder(b, m, "vocab_projector.weight", "vocab_projector.bias",
-               "vocab_projector.bias");
-}
-
-static void bind_roberta(binder *b, sp_model *m, bool need_decoder) {
-  uint32_t d = m->config.hidden_size;
-  b->prefix = sp_tensors_find(b->t, "roberta.embeddings.word_embeddings.weight")
-                  ? "roberta."
-                  : "";
-  bind_embeddings(b, m);
-  bind_layers(b, m, &BERT_WORDS, true);
-  b->prefix = "";
-  if (!wants_head(b, need_decoder, "lm_head.dense.weight", "lm_head.*")) return;
-  take_linear(b, "lm_head.dense", d, d, true, &m->transform);
-  take_norm(b, "lm_head.layer_norm", d, true, &m->transform_norm);
-  take_decoder(b, m, "lm_head.decoder.weight", "lm_head.bias", "lm_head.decoder.bias");
+  snprintf(mark, sizeof mark, "%s.weight", w->transform);
+  if (!wants_head(b, need_decoder, mark, w->head)) return;
+  take_linear(b, w->transform, d, d, true, &m->transform);
+  take_norm(b, w->norm, d, true, &m->transform_norm);
+  take_decoder(b, m, w->decoder, w->bias, w->other_bias);
 }
 
 static void bind_mistral(binder *b, sp_model *m, bool need_decoder) {
@@ -306,13 +301,13 @@ sp_err sp_model_bind(sp_model *m, const sp_tensors *t, bool need_decoder) {
   if (!m->layers) return sp_fail(SP_ENOMEM, "%s: out of memory", m->dir);
   switch (m->config.architecture) {
     case SP_BERT:
-      bind_bert(&b, m, need_decoder);
+      bind_bert_like(&b, m, need_decoder, &BERT_FAMILY);
       break;
     case SP_DISTILBERT:
-      bind_distilbert(&b, m, need_decoder);
+      bind_bert_like(&b, m, need_decoder, &DISTILBERT_FAMILY);
       break;
     case SP_ROBERTA:
-      bind_roberta(&b, m, need_decoder);
+      bind_bert_like(&b, m, need_decoder, &ROBERTA_FAMILY);
       break;
     case SP_MISTRAL:
       m->pre_norm = m->causal = true;
