@@ -9,8 +9,9 @@
 
 enum {
   N_BUCKETS = 1024, /* of estimates, when blocks are put in order */
-  AHEAD = 8,        /* documents whose vectors are on their way while one is scored */
+  AHEAD = 12,       /* documents whose vectors are on their way while one is scored */
   LINE = 64,
+  PREFETCH_BYTES = 12 * LINE,
   MAX_LISTS = 0x10000 /* the number of a list must fit into 16 bits */
 };
 
@@ -138,6 +139,13 @@ static void score_next(sp_searcher *s, const sp_segment *seg, waiting *w) {
   if (score > 0) sp_topk_offer(&s->best, sp_rank_key(score, seg->first_doc + w->ids[at]));
 }
 
+/* All of a short vector; of a long one what the processor does not fetch on its own. */
+static void prefetch(const sp_doc *doc, uint32_t term_bytes) {
+  const char *at = doc->terms, *end = at + (size_t)doc->n * (term_bytes + 2);
+  if (end > at + PREFETCH_BYTES) end = at + PREFETCH_BYTES;
+  for (; at < end; at += LINE) __builtin_prefetch(at);
+}
+
 static bool first_visit(sp_searcher *s, uint32_t doc) {
   uint64_t *word = &s->visited[doc / 64], bit = (uint64_t)1 << doc % 64;
   if (*word & bit) return false;
@@ -156,8 +164,7 @@ static void visit_block(sp_searcher *s, const sp_segment *seg, const sp_list *l,
     if (!first_visit(s, id) || sp_segment_is_deleted(seg, id)) continue;
     if (w->n_in - w->n_out == AHEAD) score_next(s, seg, w);
     sp_doc doc = sp_segment_doc(seg, id);
-    const char *at = doc.terms;
-    for (uint32_t line = 0; line < 4; line++) __builtin_prefetch(at + line * LINE);
+    prefetch(&doc, seg->term_bytes);
     w->docs[w->n_in % AHEAD] = doc;
     w->ids[w->n_in++ % AHEAD] = id;
     s->stats.n_docs_scored++;

@@ -14,6 +14,7 @@
 /* One subcommand. `argv[0]` is the subcommand's name. */
 typedef int (*cmd_main)(int argc, char **argv);
 
+int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv); /* cmd_convert.c, and so on */
 int cmd_encode(int argc, char **argv);
 int cmd_eval(int argc, char **argv);

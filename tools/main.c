@@ -17,6 +17,7 @@ static const struct {
   cmd_main run;
   const char *summary;
 } COMMANDS[] = {
+    {"bench", cmd_bench, "measure recall against latency"},
     {"convert", cmd_convert, "convert files of sparse vectors, and check them"},
     {"encode", cmd_encode, "turn texts into sparse vectors"},
     {"eval", cmd_eval, "measure a run against judgements"},
