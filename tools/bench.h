@@ -46,7 +46,7 @@ typedef struct bench_point {
 sp_err bench_measure(const bench_queries *q, const sp_snapshot *s,
                      const sp_search_params *params, uint32_t n_passes, bench_point *out);
 
-/* Marks in best[n] the points that no other beats in recall and mean time. */
+/* Marks in best[n] the points that no other beats in recall and processor time. */
 void bench_front(const bench_point *points, uint32_t n, bool *best);
 
 /* Binds the calling thread to one processor: `core`, or the last it may use if negative.
