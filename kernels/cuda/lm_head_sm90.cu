@@ -266,39 +266,50 @@ __device__ inline void raise(Best &best, float x0, float x1, int32_t column) {
   best.m[1] = fmaxf(best.m[1], x1);
 }
 
-// Raises `best` by the columns lo .. hi-1 of the tile. The thread's columns are
-// 8 i + 2 q + e: register 4 i + e of term 0, 4 i + 2 + e of term 1. Registers cannot be
-// indexed at run time, so all are passed, in blocks of 32 columns that are skipped, taken
-// whole or masked; which of the three the whole warp agrees on.
+// A thread's columns are 8 i + 2 q + e: register 4 i + e of term 0, 4 i + 2 + e of term 1.
+// As registers cannot be indexed at run time, all are passed, in blocks of kBlock columns.
+// Smaller blocks mask less, but every look at one costs some 40 clocks.
+constexpr int kBlock = 32;
+
+template <bool kAt>
+__device__ inline void raise_block(Best &best, const float (&acc)[128], int block) {
+#pragma unroll
+  for (int r = 0; r < 2 && !kAt; r++) {  // as a tree: short chains
+    const float *x = acc + block * (kBlock / 2) + 2 * r;
+    float m = fmaxf(x[0], x[1]);
+#pragma unroll
+    for (int i = 1; i < kBlock / 8; i++) m = fmaxf(m, fmaxf(x[4 * i], x[4 * i + 1]));
+    best.m[r] = fmaxf(best.m[r], m);
+  }
+#pragma unroll
+  for (int i = block * (kBlock / 8); i < (block + 1) * (kBlock / 8) && kAt; i++)
+#pragma unroll
+    for (int e = 0; e < 2; e++)
+      raise<kAt>(best, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
+}
+
+// Raises `best` by the columns lo .. hi-1 of the tile, which begins at `row`. A block is
+// skipped, taken whole or masked; which of the three the whole warp agrees on.
 template <bool kAt>
 __device__ inline void raise_columns(Best &best, const float (&acc)[128], int lo, int hi,
                                      int q, int32_t row) {
   Best in = best;
   if (kAt) in.at[0] = in.at[1] = -1;  // columns of this tile, for now
   const unsigned length = hi - lo;
+  if (length == kCols) {
 #pragma unroll
-  for (int block = 0; block < kCols / 32; block++) {
-    const int c0 = block * 32;
-    if (hi <= c0 || lo >= c0 + 32) continue;
-    if (lo <= c0 && hi >= c0 + 32) {
-      if (kAt) {
+    for (int block = 0; block < kCols / kBlock; block++) raise_block<kAt>(in, acc, block);
+  } else {
 #pragma unroll
-        for (int i = block * 4; i < block * 4 + 4; i++)
-#pragma unroll
-          for (int e = 0; e < 2; e++)
-            raise<kAt>(in, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
-      } else {  // as a tree: short chains
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-          const float *x = acc + block * 16 + 2 * r;
-          const float a = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[4], x[5]));
-          const float b = fmaxf(fmaxf(x[8], x[9]), fmaxf(x[12], x[13]));
-          in.m[r] = fmaxf(in.m[r], fmaxf(a, b));
-        }
+    for (int block = 0; block < kCols / kBlock; block++) {
+      const int c0 = block * kBlock;
+      if (hi <= c0 || lo >= c0 + kBlock) continue;
+      if (lo <= c0 && hi >= c0 + kBlock) {
+        raise_block<kAt>(in, acc, block);
+        continue;
       }
-    } else {
 #pragma unroll
-      for (int i = block * 4; i < block * 4 + 4; i++)
+      for (int i = c0 / 8; i < (c0 + kBlock) / 8; i++)
 #pragma unroll
         for (int e = 0; e < 2; e++)
           if (unsigned(8 * i + e + 2 * q - lo) < length)
