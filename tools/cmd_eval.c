@@ -101,7 +101,9 @@ static int check_call(eval_job *j, int n_words, char **words) {
 }
 
 int cmd_eval(int argc, char **argv) {
-  eval_job j = {.search = {.split = "test", .params = sp_search_defaults()}};
+  eval_job j = {.search = {.split = "test",
+                           .params = sp_search_defaults(),
+                           .encoder = sp_encoder_defaults()}};
   sp_search_params *p = &j.search.params;
   p->k = 1000;
   double heap_factor = p->heap_factor;
@@ -111,6 +113,12 @@ int cmd_eval(int argc, char **argv) {
       {"split", 0, CMD_STRING, &j.search.split, "NAME", "which of its qrels", 0, 0},
       {"model", 0, CMD_STRING, &j.search.model, "DIR",
        "encode questions with this model instead of the index's own", 0, 0},
+      {"neural-queries", 0, CMD_FLAG, &j.search.encoder.neural_queries, NULL,
+       "send questions through the network even where a table has their weights", 0, 0},
+      {"device", 0, CMD_STRING, &j.search.encoder.device, "D", "model: auto, cpu or cuda",
+       0, 0},
+      {"precision", 0, CMD_STRING, &j.search.encoder.precision, "P",
+       "model: auto; f32 or int8 on the CPU; bf16 or f16 on a GPU", 0, 0},
       {"k", 'k', CMD_U32, &p->k, "N", "results for each question", 1, SP_MAX_K},
       {"exact", 0, CMD_FLAG, &p->exact, NULL, "score every document", 0, 0},
       {"query-cut", 0, CMD_U32, &p->query_cut, "N",

@@ -215,6 +215,7 @@ static sp_err answer_all(search *s, char **words, int n, const char *vectors) {
 int cmd_search(int argc, char **argv) {
   search s = {.params = sp_search_defaults()};
   const char *model = NULL, *vectors = NULL;
+  sp_encoder_options encoder = sp_encoder_defaults();
   double heap_factor = (double)s.params.heap_factor;
   const cmd_option options[] = {
       {"k", 'k', CMD_U32, &s.params.k, "N", "results a query", 1, SP_MAX_K},
@@ -228,6 +229,9 @@ int cmd_search(int argc, char **argv) {
        0, 1e6},
       {"model", 0, CMD_STRING, &model, "DIR",
        "the encoder, if not where the index remembers it", 0, 0},
+      {"neural-queries", 0, CMD_FLAG, &encoder.neural_queries, NULL,
+       "send queries through the network even where a table has their weights", 0, 0},
+      {"device", 0, CMD_STRING, &encoder.device, "D", "model: auto, cpu or cuda", 0, 0},
       {"vectors", 0, CMD_STRING, &vectors, "FILE",
        "the queries are the vectors of this file", 0, 0},
       {NULL, 0, CMD_FLAG, NULL, NULL, NULL, 0, 0}};
@@ -247,7 +251,7 @@ int cmd_search(int argc, char **argv) {
     return cmd_misuse("search", "takes queries or --vectors, not both");
   s.params.heap_factor = (float)heap_factor;
 
-  sp_err err = sp_engine_open(argv[1], model, NULL, &s.engine);
+  sp_err err = sp_engine_open(argv[1], model, &encoder, &s.engine);
   if (!err) err = sp_session_new(s.engine, &s.session);
   if (!err) err = answer_all(&s, argv + 2, n_words - 1, vectors);
   sp_session_free(s.session);

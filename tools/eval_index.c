@@ -205,7 +205,7 @@ sp_err sp_eval_index(const sp_eval_index_job *job, sp_eval_ids *ids, sp_run *run
   sp_err err = path ? read_qrels(job, ids, qrels) : SP_ENOMEM;
   if (!err) err = sp_beir_queries_read(path, &queries);
   if (!err) err = find_texts(&a, ids, qrels, &queries);
-  if (!err) err = sp_engine_open(job->index, job->model, NULL, &engine);
+  if (!err) err = sp_engine_open(job->index, job->model, &job->encoder, &engine);
   a.engine = engine;
   if (!err) err = ask_with_threads(&a);
   if (!err) err = collect(&a, ids, run);

@@ -3,6 +3,7 @@
 #ifndef SP_EVAL_INDEX_H
 #define SP_EVAL_INDEX_H
 
+#include "encoder/encoder.h"
 #include "query/search.h"
 #include "tools/trec.h"
 
@@ -11,6 +12,7 @@ typedef struct sp_eval_index_job {
   const char *beir;  /* a BEIR directory: queries.jsonl, qrels/SPLIT.tsv */
   const char *split; /* "test" */
   const char *model; /* as sp_engine_open(); NULL: the one that the index remembers */
+  sp_encoder_options encoder; /* how its queries are encoded */
   sp_search_params params;
   unsigned n_threads; /* 0: one for each processor */
   bool recall; /* measure the two below, in searches for the first ten of their own */
