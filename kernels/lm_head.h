@@ -63,11 +63,11 @@ typedef struct sp_lm_head_config {
 typedef struct sp_lm_head sp_lm_head;
 
 /* Makes a head on the current device. `w` and `bias` are borrowed until
- * sp_lm_head_free(). A head owns its scratch: at most 10 MiB beside inputs and outputs,
- * plus the staging of sparse output (8 bytes for each of its n * cap entries), plus
- * padded copies of W and h where dim is no multiple of 8. So one call at a time for each
- * head, in stream order: heads are cheap, make one a stream.
- * Errors: EINVAL (a path the device lacks, a bad shape), ENOMEM, ECUDA. */
+ * sp_lm_head_free(). A head owns its scratch: at most 10 MiB beside inputs and outputs
+ * (more for vocabularies above 2^18), plus the staging of sparse output (8 bytes for each
+ * of its n * cap entries), plus padded copies of W and h where dim is no multiple of 8.
+ * So one call at a time for each head, in stream order: heads are cheap, make one a
+ * stream. Errors: EINVAL (a path the device lacks, a bad shape), ENOMEM, ECUDA. */
 sp_err sp_lm_head_new(const sp_lm_head_config *config, sp_lm_head **out);
 
 /* Waits for what the head has queued. NULL is fine. */

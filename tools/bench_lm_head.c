@@ -360,12 +360,18 @@ static void bench_texts(const shape *s, lengths kind, sp_lm_path path, const voi
   free(offsets);
 }
 
+static bool find_path(const char *name, sp_lm_path *path) {
+  static const char *const PATHS[] = {"auto", "plain", "mma", "wgmma"};
+  for (*path = SP_LM_AUTO; *path <= SP_LM_WGMMA; (*path)++)
+    if (!strcmp(name, PATHS[*path])) return true;
+  return false;
+}
+
 int main(int argc, char **argv) {
   sp_lm_path path = SP_LM_AUTO;
   int only = -1;
   bool quick = false, backward = false;
   for (int i = 1; i < argc; i++) {
-    static const char *const PATHS[] = {"auto", "plain", "mma", "wgmma"};
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "--quick")) {
       quick = true;
@@ -374,8 +380,7 @@ int main(int argc, char **argv) {
     } else if (!strcmp(argv[i], "--shape") && value[0] >= '0' &&
                value[0] < '0' + N_SHAPES && !value[1]) {
       only = value[0] - '0', i++;
-    } else if (!strcmp(argv[i], "--path")) {
-      for (path = SP_LM_WGMMA; path && strcmp(value, PATHS[path]);) path--;
+    } else if (!strcmp(argv[i], "--path") && find_path(value, &path)) {
       i++;
     } else {
       fprintf(stderr,

@@ -605,8 +605,14 @@ cudaError_t wgmma_count_clusters(int *n_clusters) {
   config.attrs = &attribute;
   config.numAttrs = 1;
   const auto kernel = sm90_kernel<__nv_bfloat16, Output::kValues>;
-  const cudaError_t e = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  // In a build without sm_90a code the kernel is empty: it shows by its registers.
+  cudaFuncAttributes compiled;
+  cudaError_t e = cudaFuncGetAttributes(&compiled, kernel);
+  if (e) return e;
+  *n_clusters = 0;
+  if (compiled.numRegs < 100) return cudaSuccess;
+  e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           kSharedBytes);
   return e ? e : cudaOccupancyMaxActiveClusters(n_clusters, kernel, &config);
 }
 
