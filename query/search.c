@@ -10,7 +10,7 @@
 
 sp_search_params sp_search_defaults(void) {
   return (sp_search_params){
-      .k = 10, .exact = false, .query_cut = 10, .heap_factor = 0.9f};
+      .k = 10, .exact = false, .query_cut = 10, .heap_factor = 0.8f};
 }
 
 sp_err sp_searcher_new(const sp_snapshot *snapshot, sp_searcher **out) {

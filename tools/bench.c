@@ -209,9 +209,9 @@ void bench_front(const bench_point *points, uint32_t n, bool *best) {
     best[i] = true;
     for (uint32_t j = 0; j < n && best[i]; j++) {
       bool no_worse =
-          points[j].recall >= points[i].recall && points[j].mean_us <= points[i].mean_us;
+          points[j].recall >= points[i].recall && points[j].cpu_us <= points[i].cpu_us;
       bool better =
-          points[j].recall > points[i].recall || points[j].mean_us < points[i].mean_us;
+          points[j].recall > points[i].recall || points[j].cpu_us < points[i].cpu_us;
       if (no_worse && better) best[i] = false;
     }
   }
