@@ -21,13 +21,8 @@ enum {
 static const uint64_t MEMORY_MIN = (uint64_t)64 << 20;
 
 sp_build_params sp_build_defaults(void) {
-  return (sp_build_params){.n_postings = 4000,
-                           .max_fraction = 4,
-                           .centroid_fraction = 0.1,
-                           .min_cluster_size = 2,
-                           .summary_energy = 0.5,
-                           .doc_cut = 15,
-                           .seed = 42};
+  return (sp_build_params){
+      .max_fraction = 6, .min_cluster_size = 2, .doc_cut = 15, .seed = 42};
 }
 
 sp_build_options sp_build_options_defaults(void) {
@@ -48,13 +43,13 @@ static sp_err check_options(const sp_build_options *o) {
   if (o->memory_bytes < MEMORY_MIN)
     return sp_fail(SP_EINVAL, "a build needs at least 64 MiB of memory");
   if (!(p->max_fraction > 0) ||
-      !(p->centroid_fraction > 0 && p->centroid_fraction <= 1) ||
-      !(p->summary_energy > 0 && p->summary_energy <= 1) || p->doc_cut == 0 ||
+      !(p->centroid_fraction >= 0 && p->centroid_fraction <= 1) ||
+      !(p->summary_energy >= 0 && p->summary_energy <= 1) || p->doc_cut == 0 ||
       p->doc_cut > 1024)
     return sp_fail(
         SP_EINVAL,
         "build parameters out of range: max_fraction > 0, centroid_fraction and "
-        "summary_energy in (0, 1], doc_cut 1 to 1,024");
+        "summary_energy from 0 to 1, doc_cut 1 to 1,024");
   return SP_OK;
 }
 

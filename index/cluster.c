@@ -208,6 +208,7 @@ sp_err sp_cluster_group(const sp_builder *b, sp_cluster *c, sp_grouping *g) {
   if (err) return err;
   double wanted = b->o.params.centroid_fraction * g->n_docs;
   uint32_t n = wanted < 1 ? 1 : wanted > SP_MAX_BLOCKS ? SP_MAX_BLOCKS : (uint32_t)wanted;
+  if (g->n_docs <= SP_SMALL_LIST) n = 1;
   if (n == 1) {
     c->sizes[0] = 0;
     c->sizes[1] = g->n_docs;

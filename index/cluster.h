@@ -33,6 +33,7 @@ typedef struct sp_cluster {
 
 enum {
   SP_MAX_BLOCKS = 65535,
+  SP_SMALL_LIST = 64, /* up to here a list is one block and has no summary */
   SP_MAX_CENTROID_ENTRIES = 2 << 20 /* bounds a thread's memory: fewer centroids then */
 };
 

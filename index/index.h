@@ -29,13 +29,15 @@ void sp_index_close(sp_index *ix); /* after all its snapshots; NULL is fine */
 sp_err sp_snapshot_open(sp_index *ix, sp_snapshot **out);
 void sp_snapshot_close(sp_snapshot *s); /* NULL is fine */
 
-/* How the lists were built (design.md section 5; Seismic's names). */
+/* How the lists are built (Seismic's names). Where 0 means chosen, the builder decides by
+ * the collection, and the index keeps what it decided. */
 typedef struct sp_build_params {
-  uint32_t n_postings; /* postings kept a term on average, of terms that occur; 0: all */
-  double max_fraction; /* at most n_postings * this in one list */
-  double centroid_fraction;  /* blocks aimed at, as a share of a list's postings */
+  uint32_t n_postings;      /* postings kept a term on average, of terms that occur; lists
+                                of up to 64 stay whole; 0: chosen, at most 4,000 */
+  double max_fraction;      /* at most n_postings * this in one list */
+  double centroid_fraction; /* blocks aimed at, a share of a list's postings; 0: chosen */
   uint32_t min_cluster_size; /* smaller blocks are dissolved */
-  double summary_energy;     /* share of a summary's L1 mass that is kept, (0, 1] */
+  double summary_energy;     /* share of a summary's L1 mass that is kept; 0: chosen */
   uint32_t doc_cut;          /* strongest terms of a document that decide its block */
   uint64_t seed;
 } sp_build_params;

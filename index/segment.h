@@ -42,7 +42,8 @@ typedef struct sp_forward_chunk {
 typedef struct sp_list {
   uint32_t n_docs;          /* postings kept by static pruning */
   uint32_t n_blocks;        /* at most 65,535 */
-  uint32_t n_summary_terms; /* distinct terms of all summaries */
+  uint32_t n_summary_terms; /* distinct terms of all summaries; 0: a list so short that it
+                               is one block without a summary */
   uint32_t n_all_docs;      /* postings before static pruning: the document frequency */
   const uint32_t *docs;     /* [n_docs] segment-local ids, grouped by block */
   const uint32_t *block_start;   /* [n_blocks + 1] into docs */

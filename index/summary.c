@@ -166,7 +166,12 @@ sp_err sp_summary_write(const sp_builder *b, sp_cluster *c, const sp_grouping *g
                         sp_buf *out) {
   sp_buf_clear(&c->block_terms);
   sp_buf_clear(&c->numbers);
-  for (uint32_t k = 0; k < g->n_blocks; k++) {
+  static const float none[3] = {0};
+  if (g->n_blocks == 1) { /* there is nothing to choose from: no summary */
+    sp_err err = sp_buf_append(&c->numbers, none, sizeof none);
+    if (err) return err;
+  }
+  for (uint32_t k = 0; k < g->n_blocks && g->n_blocks > 1; k++) {
     uint32_t from = g->block_start[k], to = g->block_start[k + 1];
     sp_err err = summarize(b, c, g->docs + from, to - from, (uint16_t)k);
     if (err) return err;

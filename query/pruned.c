@@ -61,7 +61,7 @@ static sp_err open_lists(sp_searcher *s, const sp_segment *seg, uint32_t query_c
     sp_open_list *l = &s->lists[*n_lists];
     if (!sp_segment_list(seg, sp_rank_key_doc(s->strongest.keys[i]), &l->list)) continue;
     ++*n_lists;
-    total += l->list.n_blocks;
+    total += l->list.n_summary_terms ? l->list.n_blocks : 0;
   }
   if (total > UINT32_MAX) return sp_fail(SP_EINVAL, "too many blocks for one search");
   *n_blocks = (uint32_t)total;
@@ -171,11 +171,31 @@ static void visit_block(sp_searcher *s, const sp_segment *seg, const sp_list *l,
   }
 }
 
+/* Lists without summaries are short: all their documents are visited, which also gives the
+ * k-th score a good start. Leaves the others in s->lists and returns their number. */
+static uint32_t visit_plain_lists(sp_searcher *s, const sp_segment *seg, uint32_t n_lists,
+                                  waiting *w) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < n_lists; i++) {
+    const sp_list *l = &s->lists[i].list;
+    if (l->n_summary_terms) {
+      s->lists[n++] = s->lists[i];
+      continue;
+    }
+    s->stats.n_blocks += l->n_blocks;
+    for (uint32_t b = 0; b < l->n_blocks; b++) visit_block(s, seg, l, b, w);
+  }
+  return n;
+}
+
 sp_err sp_search_pruned(sp_searcher *s, const sp_segment *seg,
                         const sp_search_params *params) {
   uint32_t n_lists = 0, n_blocks = 0;
   sp_err err = open_lists(s, seg, params->query_cut, &n_lists, &n_blocks);
   if (err) return err;
+  waiting w = {.n_in = 0};
+  s->stats.n_lists += n_lists;
+  n_lists = visit_plain_lists(s, seg, n_lists, &w);
   float *estimates = s->estimates;
   for (uint32_t i = 0; i < n_lists; i++) {
     s->lists[i].estimates = estimates;
@@ -183,10 +203,8 @@ sp_err sp_search_pruned(sp_searcher *s, const sp_segment *seg,
     estimates += s->lists[i].list.n_blocks;
   }
   order_blocks(s, n_lists, n_blocks);
-  s->stats.n_lists += n_lists;
   s->stats.n_blocks += n_blocks;
 
-  waiting w = {.n_in = 0};
   for (uint32_t i = 0; i < n_blocks; i++) {
     const sp_open_list *open = &s->lists[s->order[i] >> 16];
     uint32_t block = s->order[i] & 0xffff;

@@ -106,8 +106,6 @@ int cmd_index(int argc, char **argv) {
   sp_encoder_options *o = &j.encoder.options;
   const char *kind = NULL;
   sp_build_params *p = &j.build.params;
-  const double energy = p->summary_energy;
-  p->summary_energy = 0;
   bool json = false;
   uint32_t threads = 0;
   const cmd_option options[] = {
@@ -137,15 +135,15 @@ int cmd_index(int argc, char **argv) {
       {"threads", 0, CMD_U32, &threads, "N", "0: one for each processor", 0, 1024},
       {"seed", 0, CMD_U64, &p->seed, "N", "of the grouping", 0, 0},
       {"n-postings", 0, CMD_U32, &p->n_postings, "N",
-       "postings kept a term, on average of terms that occur; 0: all", 0, 0},
+       "postings kept a term, on average of terms that occur; 0: chosen", 0, 0},
       {"max-fraction", 0, CMD_DOUBLE, &p->max_fraction, "X",
        "at most n-postings times X in one list", 1e-6, 1e9},
       {"centroid-fraction", 0, CMD_DOUBLE, &p->centroid_fraction, "X",
-       "blocks aimed at, a share of a list's postings", 1e-6, 1},
+       "blocks aimed at, a share of a list's postings; 0: chosen", 0, 1},
       {"min-cluster-size", 0, CMD_U32, &p->min_cluster_size, "N",
        "smaller blocks are dissolved", 0, 0},
       {"summary-energy", 0, CMD_DOUBLE, &p->summary_energy, "X",
-       "share of a summary's mass that is kept; 0: 0.9 for lexical, else 0.5", 0, 1},
+       "share of a summary's mass that is kept; 0: chosen", 0, 1},
       {"doc-cut", 0, CMD_U32, &p->doc_cut, "N",
        "strongest terms of a document that decide its block", 1, 1024},
       {"json", 0, CMD_FLAG, &json, NULL, "print the summary as JSON", 0, 0},
@@ -168,10 +166,6 @@ int cmd_index(int argc, char **argv) {
     return cmd_misuse(NAME, "needs --corpus or --vectors, and not both");
   if (kind && (strcmp(kind, "lexical") != 0 || j.encoder.model))
     return cmd_misuse(NAME, "--encoder is lexical, and stands without --model");
-  /* BM25's weights of one document are nearly alike: what a small share cuts off counts as
-   * much as what it keeps, and estimates from the rest find too little. */
-  if (p->summary_energy == 0)
-    p->summary_energy = j.vectors || j.encoder.model ? energy : 0.9;
   signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error, not an end */
   j.path = argv[1];
   j.build.n_threads = o->n_threads = j.encoder.lexical.n_threads = threads;
