@@ -6,10 +6,10 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/lines.h"
-#include "base/utf8.h"
 #include "index/vector_io.h"
 #include "server/engine.h"
 #include "tools/cmd.h"
+#include "tools/shown.h"
 
 enum { MAX_QUERY_BYTES = 1 << 20, SHOWN_BYTES = 100 /* of a title or text */ };
 
@@ -89,23 +89,6 @@ static sp_err put_json(search *s, const question *q, const sp_result *r, double 
 
 /* --- for people --- */
 
-/* Appends the beginning of a text, at most SHOWN_BYTES of it, as one line. */
-static sp_err put_beginning(sp_buf *out, const char *text, size_t n) {
-  size_t at = 0, end = n < SHOWN_BYTES ? n : SHOWN_BYTES;
-  sp_err err = SP_OK;
-  while (!err && at < end) {
-    uint32_t code;
-    size_t step = sp_utf8_next(text + at, n - at, &code);
-    char bytes[4];
-    size_t n_bytes = sp_utf8_put(code, bytes);
-    err = code < 0x20 || code == 0x7f ? sp_buf_append_char(out, ' ')
-                                      : sp_buf_append(out, bytes, n_bytes);
-    at += step;
-  }
-  if (!err && at < n) err = sp_buf_append_str(out, " ...");
-  return err;
-}
-
 /* Appends the title, or the text where there is none, or nothing. */
 static sp_err put_title(const sp_buf *fields, sp_buf *out) {
   json_t *o;
@@ -115,7 +98,8 @@ static sp_err put_title(const sp_buf *fields, sp_buf *out) {
   if (!json_is_string(shown) || json_string_length(shown) == 0)
     shown = json_object_get(o, "text");
   if (json_is_string(shown))
-    err = put_beginning(out, json_string_value(shown), json_string_length(shown));
+    err = shown_append(out, json_string_value(shown), json_string_length(shown),
+                       SHOWN_BYTES);
   json_decref(o);
   return err;
 }
@@ -138,7 +122,7 @@ static sp_err put_text(search *s, const question *q, const sp_result *r, double 
   sp_err err = SP_OK;
   if (s->many) {
     err = sp_buf_append_str(&s->line, "# ");
-    if (!err) err = put_beginning(&s->line, q->text, q->n);
+    if (!err) err = shown_append(&s->line, q->text, q->n, SHOWN_BYTES);
     if (!err) err = sp_buf_append_char(&s->line, '\n');
   }
   for (uint32_t i = 0; !err && i < r->n; i++) err = put_text_hit(s, i + 1, &r->hits[i]);
