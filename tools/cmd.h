@@ -19,6 +19,7 @@ int cmd_convert(int argc, char **argv); /* cmd_convert.c, and so on */
 int cmd_encode(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_index(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_search(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

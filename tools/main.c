@@ -22,6 +22,7 @@ static const struct {
     {"encode", cmd_encode, "turn texts into sparse vectors"},
     {"eval", cmd_eval, "measure a run against judgements"},
     {"index", cmd_index, "make an index of a corpus or of vectors, or add to one"},
+    {"inspect", cmd_inspect, "look into an index, a document, a query or a text"},
     {"search", cmd_search, "the best documents for questions"},
     {"serve", cmd_serve, "answer questions over HTTP"},
     {"tokenize", cmd_tokenize, "the token ids of texts"},
