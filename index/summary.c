@@ -1,5 +1,4 @@
 /* index/summary.c - what stands for a block, and a whole list as bytes. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,19 +14,52 @@ typedef struct entry {
   float energy; /* weight times the expected query weight */
 } entry;
 
+/* Takes one vector into the maximum. f16 patterns order as their values do. Without
+ * branches: which terms are new can't be guessed. */
+static uint32_t max_narrow(uint16_t *restrict most, uint32_t *restrict touched,
+                           uint32_t n, const uint16_t *terms, const uint16_t *weights,
+                           uint32_t n_new) {
+  for (uint32_t i = 0; i < n_new; i++) {
+    uint16_t t = terms[i], w = weights[i], before = most[t];
+    touched[n] = t;
+    n += before == 0;
+    most[t] = w > before ? w : before;
+  }
+  return n;
+}
+
+static uint32_t max_wide(uint16_t *restrict most, uint32_t *restrict touched, uint32_t n,
+                         const uint32_t *terms, const uint16_t *weights, uint32_t n_new) {
+  for (uint32_t i = 0; i < n_new; i++) {
+    uint32_t t = terms[i];
+    uint16_t w = weights[i], before = most[t];
+    touched[n] = t;
+    n += before == 0;
+    most[t] = w > before ? w : before;
+  }
+  return n;
+}
+
+/* Sends for a vector that is needed soon: the documents of a block lie far apart. */
+static void prefetch(const sp_builder *b, uint32_t doc) {
+  sp_doc d = sp_build_doc(b, doc);
+  const char *at = d.terms;
+  size_t bytes = (size_t)d.n * (b->term_bytes + 2);
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+}
+
 /* Coordinate-wise maximum of the block's documents: max_weight[], and its terms in
- * touched[]. f16 patterns order as their values do. */
+ * touched[]. */
 static uint32_t take_maximum(const sp_builder *b, sp_cluster *c, const uint32_t *docs,
                              uint32_t n) {
   uint32_t n_touched = 0;
   for (uint32_t i = 0; i < n; i++) {
+    if (i + 1 < n) prefetch(b, docs[i + 1]);
     sp_doc d = sp_build_doc(b, docs[i]);
-    for (uint32_t e = 0; e < d.n; e++) {
-      uint32_t t = sp_doc_term(&d, b->term_bytes, e);
-      uint16_t before = c->max_weight[t];
-      if (before == 0) c->touched[n_touched++] = t;
-      if (d.weights[e] > before) c->max_weight[t] = d.weights[e];
-    }
+    n_touched =
+        b->term_bytes == 2
+            ? max_narrow(c->max_weight, c->touched, n_touched, d.terms, d.weights, d.n)
+            : max_wide(c->max_weight, c->touched, n_touched, d.terms, d.weights, d.n);
     if (i % BREATHE_EVERY == BREATHE_EVERY - 1) sp_build_breathe(b);
   }
   return n_touched;
@@ -39,44 +71,54 @@ static int by_energy(const void *a, const void *b) {
   return x->term < y->term ? -1 : x->term > y->term;
 }
 
-/* Buckets of energies, largest first: an exponent and three bits of mantissa each. */
-enum { N_BUCKETS = 256 };
+/* Buckets of energies, largest first: an exponent and five bits of mantissa each. What is
+ * 256 times below the largest shares the last one. */
+enum { N_BUCKETS = 256, BUCKET_SHIFT = 18 };
+
+static uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits >> BUCKET_SHIFT;
+}
 
 static uint32_t bucket_of(float energy, uint32_t top) {
-  uint32_t bits;
-  memcpy(&bits, &energy, sizeof bits);
-  uint32_t below = top - (bits >> 20);
+  uint32_t below = top - bits_of(energy);
   return below < N_BUCKETS ? below : N_BUCKETS - 1;
 }
 
 /* Moves to the front of at[0..n) the largest entries that together hold `share` of the
  * energy, the one that crosses it included, and returns their number. Only the bucket
- * that crosses needs sorting. */
+ * that crosses needs sorting. `scratch` has room for n. */
 static uint32_t keep_energy(entry *at, uint32_t n, double share, entry *scratch) {
-  double sums[N_BUCKETS] = {0}, total = 0;
-  uint32_t start[N_BUCKETS + 1] = {0}, top = 0;
+  double sums[N_BUCKETS] = {0}, total = 0, sum = 0;
+  uint32_t top = 0, k = 0;
   for (uint32_t i = 0; i < n; i++) {
-    uint32_t bits;
-    memcpy(&bits, &at[i].energy, sizeof bits);
-    if (bits >> 20 > top) top = bits >> 20;
+    uint32_t bits = bits_of(at[i].energy);
+    if (bits > top) top = bits;
   }
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t k = bucket_of(at[i].energy, top);
-    sums[k] += at[i].energy;
-    start[k + 1]++;
-    total += at[i].energy;
-  }
-  for (uint32_t k = 0; k < N_BUCKETS; k++) start[k + 1] += start[k];
-  uint32_t next[N_BUCKETS];
-  memcpy(next, start, sizeof next);
-  for (uint32_t i = 0; i < n; i++) scratch[next[bucket_of(at[i].energy, top)]++] = at[i];
-  memcpy(at, scratch, n * sizeof *at);
-  double wanted = share * total, sum = 0;
-  uint32_t k = 0;
+  for (uint32_t i = 0; i < n; i++) sums[bucket_of(at[i].energy, top)] += at[i].energy;
+  for (uint32_t i = 0; i < N_BUCKETS; i++) total += sums[i];
+  double wanted = share * total;
   while (k < N_BUCKETS - 1 && sum + sums[k] < wanted) sum += sums[k++];
-  uint32_t kept = start[k];
-  qsort(at + kept, start[k + 1] - kept, sizeof *at, by_energy);
-  while (kept < start[k + 1] && sum < wanted) sum += at[kept++].energy;
+
+  /* Above bucket k to the front, below to the back, bucket k itself in between. */
+  uint32_t kept = 0, n_crossing = 0, n_rest = 0;
+  entry *crossing = scratch;
+  for (uint32_t i = 0; i < n; i++) {
+    entry x = at[i];
+    uint32_t bucket = bucket_of(x.energy, top);
+    if (bucket < k)
+      at[kept++] = x;
+    else if (bucket == k)
+      crossing[n_crossing++] = x;
+    else
+      scratch[n - ++n_rest] = x;
+  }
+  qsort(crossing, n_crossing, sizeof *crossing, by_energy);
+  memcpy(at + kept, scratch, n_crossing * sizeof *at);
+  memcpy(at + kept + n_crossing, scratch + n - n_rest, n_rest * sizeof *at);
+  for (uint32_t end = kept + n_crossing; kept < end && sum < wanted;)
+    sum += at[kept++].energy;
   return kept;
 }
 
@@ -113,8 +155,8 @@ static sp_err summarize(const sp_builder *b, sp_cluster *c, const uint32_t *docs
 /* Equal weights have step 0, and code 0 means the smallest. */
 static uint8_t code_of(float w, const float *numbers) {
   if (!(numbers[1] > 0)) return 0;
-  float code = roundf((w - numbers[0]) / numbers[1]);
-  return (uint8_t)(code < 0 ? 0 : code > 255 ? 255 : code);
+  float code = (w - numbers[0]) / numbers[1] + 0.5f;
+  return (uint8_t)(code > 255 ? 255 : code);
 }
 
 /* Counts the entries of each term; the distinct terms, ascending, come into touched[]. */
