@@ -108,8 +108,11 @@ sp_err sp_build_forward_open(sp_builder *b);
 void sp_build_forward_close(sp_builder *b);
 static inline sp_doc sp_build_doc(const sp_builder *b, uint32_t doc);
 
-/* Lets go of mapped pages when there are more than the memory limit grants. Any thread. */
+/* Lets go of mapped pages when the process holds more than the memory limit grants. Any
+ * thread. */
 void sp_build_breathe(const sp_builder *b);
+void sp_build_unmap(const void *at, size_t n); /* lets go of these pages of a map */
+void sp_build_give_back(void); /* what was freed, from the allocator to the system */
 
 /* build_dictionary.c: sets b->at.dictionary; writes one when the index has none. */
 sp_err sp_build_dictionary(sp_builder *b);

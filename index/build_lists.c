@@ -18,7 +18,10 @@ typedef struct list_writer {
   sp_buf chunk;      /* the payload being filled */
   uint32_t n_in_chunk;
   uint64_t n_postings, n_blocks; /* in it */
+  uint64_t posting_bytes;        /* an estimate for the lists to come */
 } list_writer;
+
+enum { POSTING_BYTES = 256 /* the first estimate: rather too large */ };
 
 static sp_err flush_chunk(list_writer *w, uint32_t next_term) {
   sp_builder *b = w->j->b;
@@ -98,8 +101,8 @@ static int longest_first(const void *a, const void *b) {
   return x->term < y->term ? -1 : x->term > y->term;
 }
 
-/* Makes and writes the lists of terms w->first .. w->end - 1. */
-static sp_err run_wave(list_wave *w, list_writer *to) {
+/* Makes and writes the lists of terms w->first .. w->end - 1; *bytes: what they take. */
+static sp_err run_wave(list_wave *w, list_writer *to, uint64_t *bytes) {
   sp_list_job *j = w->j;
   uint32_t n = w->end - w->first;
   w->terms = malloc(n * sizeof *w->terms);
@@ -113,24 +116,44 @@ static sp_err run_wave(list_wave *w, list_writer *to) {
     qsort(w->terms, w->n, sizeof *w->terms, longest_first);
     err = sp_pool_run(j->b->pool, w->n, make_list, w);
   }
+  *bytes = 0;
   for (uint32_t i = 0; i < n && w->lists; i++) {
+    *bytes += w->lists[i].n;
     if (!err) err = append_list(to, w->first + i, &w->lists[i]);
     sp_buf_free(&w->lists[i]);
   }
   free(w->terms);
   free(w->lists);
+  sp_build_give_back();
   return err;
 }
 
-/* The range that begins at j->first, cut into waves whose lists fit into the memory. */
+/* Postings of w->first .. w->end - 1, ended before they pass `most`: one list at least. */
+static uint64_t end_wave(list_wave *w, uint64_t most) {
+  const sp_list_job *j = w->j;
+  uint64_t n = 0;
+  for (w->end = w->first; w->end < j->end; w->end++) {
+    uint32_t mine = j->postings[w->end].n;
+    if (mine > j->list_max) mine = j->list_max;
+    if (n && n + mine > most) break;
+    n += mine;
+  }
+  return n;
+}
+
+/* The range that begins at j->first, cut into waves whose lists fit into an eighth of the
+ * memory. How many bytes a posting takes, its block's summary included, the waves before
+ * tell. */
 static sp_err run_range(sp_list_job *j, list_writer *to, sp_progress *progress) {
   sp_err err = sp_postings_gather(j);
-  uint64_t most = j->b->o.memory_bytes / 256 + 1; /* postings */
   list_wave w = {.j = j, .first = j->first};
   while (!err && w.first < j->end) {
-    uint64_t n = 0;
-    for (w.end = w.first; w.end < j->end && n < most; w.end++) n += j->postings[w.end].n;
-    err = run_wave(&w, to);
+    uint64_t most = j->b->o.memory_bytes / 8 / to->posting_bytes, bytes = 0;
+    uint64_t n = end_wave(&w, most);
+    err = run_wave(&w, to, &bytes);
+    /* Doubtful after a few postings: then it falls slowly. */
+    uint64_t each = bytes / (n + 1) + 1, before = to->posting_bytes;
+    to->posting_bytes = each > before ? each : before - (before - each) / 4;
     w.first = w.end;
     sp_progress_set(progress, w.end);
   }
@@ -184,6 +207,7 @@ static sp_err recall_lists(list_writer *w) {
       if (l->term < b->n_terms) w->list_at[l->term] = ((uint64_t)i + 1) << 32 | at;
       at = sp_round_up(at + l->bytes, 64);
     }
+    sp_build_unmap(v.mv_data, v.mv_size);
   }
   return SP_OK;
 }
@@ -233,7 +257,7 @@ static void job_close(sp_list_job *j) {
 
 sp_err sp_build_write_lists(sp_builder *b) {
   sp_list_job j = {.b = b};
-  list_writer w = {.j = &j};
+  list_writer w = {.j = &j, .posting_bytes = POSTING_BYTES};
   sp_progress p;
   sp_progress_begin(&p, b->o.progress, "terms grouped", b->at.next_term, b->n_terms);
   sp_err err = job_open(&j);

@@ -1,6 +1,9 @@
 /* index/build_store.c - writing a segment that nobody sees yet, batch by batch. */
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +202,7 @@ sp_err sp_build_forward_open(sp_builder *b) {
     if (!err &&
         !sp_forward_read(payload, h.payload_bytes, h.count, b->term_bytes, &f->chunks[i]))
       err = sp_fail(SP_EFORMAT, "%s: forward chunk %u is damaged", b->path, i);
+    sp_build_breathe(b);
   }
   return err;
 }
@@ -210,24 +214,40 @@ void sp_build_forward_close(sp_builder *b) {
   b->forward = (sp_forward){0};
 }
 
-/* Bytes of mapped files in this process's memory; 0 where the system does not tell. */
-static uint64_t mapped_bytes(int statm_fd) {
-  char text[128];
-  ssize_t n = statm_fd < 0 ? -1 : pread(statm_fd, text, sizeof text - 1, 0);
-  if (n <= 0) return 0;
-  text[n] = '\0';
-  unsigned long shared = 0;
-  if (sscanf(text, "%*s %*s %lu", &shared) != 1) return 0;
-  return (uint64_t)shared * (uint64_t)sysconf(_SC_PAGESIZE);
+void sp_build_unmap(const void *at, size_t n) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  uintptr_t a = (uintptr_t)at / page * page, z = (uintptr_t)at + n;
+  madvise((void *)a, z - a, MADV_DONTNEED);
 }
 
+void sp_build_give_back(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
+/* Bytes of this process in memory, and those of mapped files among them; false where the
+ * system does not tell. */
+static bool resident_bytes(int statm_fd, uint64_t *all, uint64_t *mapped) {
+  char text[128];
+  ssize_t n = statm_fd < 0 ? -1 : pread(statm_fd, text, sizeof text - 1, 0);
+  if (n <= 0) return false;
+  text[n] = '\0';
+  unsigned long resident = 0, shared = 0;
+  if (sscanf(text, "%*s %lu %lu", &resident, &shared) != 2) return false;
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  *all = resident * page;
+  *mapped = shared * page;
+  return true;
+}
+
+/* Mapped pages may fill what the build's own memory leaves free. An eighth they may hold
+ * in any case: below it, letting go would cost more than it gives. */
 void sp_build_breathe(const sp_builder *b) {
-  if (mapped_bytes(b->statm_fd) < b->o.memory_bytes / 8 * 3) return;
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-  for (uint32_t i = 0; i < b->forward.n; i++) {
-    uintptr_t a = (uintptr_t)b->forward.chunks[i].start / page * page;
-    uintptr_t z = (uintptr_t)b->forward.chunks[i].start + b->forward.bytes[i];
-    madvise((void *)a, z - a, MADV_DONTNEED);
-  }
-  if (b->top.map) madvise(b->top.map, b->top.bytes, MADV_DONTNEED);
+  uint64_t all, mapped;
+  if (!resident_bytes(b->statm_fd, &all, &mapped)) return;
+  if (all < b->o.memory_bytes / 16 * 15 || mapped < b->o.memory_bytes / 8) return;
+  for (uint32_t i = 0; i < b->forward.n && b->forward.chunks[i].start; i++)
+    sp_build_unmap(b->forward.chunks[i].start, b->forward.bytes[i]);
+  if (b->top.map) sp_build_unmap(b->top.map, b->top.bytes);
 }

@@ -93,11 +93,14 @@ static sp_err check_file(const char *path) {
   char *file = sp_path_join(path, "data.mdb");
   if (!file) return SP_ENOMEM;
   int fd = open(file, O_RDONLY | O_CLOEXEC);
+  struct stat st = {0};
   sp_err err = SP_OK;
   if (fd < 0 && errno == ENOENT)
     err = sp_fail(SP_ENOTFOUND, "%s: no index here (data.mdb is missing)", path);
-  else if (fd < 0)
+  else if (fd < 0 || fstat(fd, &st))
     err = sp_fail_errno(errno, "%s", file);
+  else if (st.st_size == 0) /* killed between making the file and its first page */
+    err = sp_fail(SP_ENOTFOUND, "%s: no index here (data.mdb is empty)", path);
   else
     err = sp_lmdb_check_meta(fd, path);
   if (fd >= 0) close(fd);
