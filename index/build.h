@@ -62,6 +62,7 @@ typedef struct sp_top {
 struct sp_builder {
   char *path;
   int dir_fd;            /* locked: one builder at a time */
+  bool made_directory;   /* it was not there */
   bool is_new;           /* there was no index */
   bool is_committed;     /* this very build has been committed before */
   sp_building committed; /* the record of the last build that was; source 0: none */

@@ -55,7 +55,8 @@ static sp_err check_options(const sp_build_options *o) {
 
 /* Takes the directory for this builder alone, making it when it is a new index. */
 static sp_err lock_directory(sp_builder *b) {
-  if (!b->o.append && mkdir(b->path, 0777) && errno != EEXIST)
+  b->made_directory = !b->o.append && mkdir(b->path, 0777) == 0;
+  if (!b->o.append && !b->made_directory && errno != EEXIST)
     return sp_fail_errno(errno, "%s: cannot make the directory", b->path);
   b->dir_fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (b->dir_fd < 0) return sp_fail_errno(errno, "%s", b->path);
@@ -140,6 +141,10 @@ sp_err sp_builder_open(const char *path, const sp_build_options *options,
   b->checkpointed_s = now_s();
   b->checkpointed_bytes = b->spool.bytes;
   if (err) {
+    if (b->made_directory) {
+      sp_spool_remove(path);
+      rmdir(path);
+    }
     sp_builder_leave(b);
     return err;
   }
@@ -325,8 +330,10 @@ void sp_builder_abort(sp_builder *b) {
   if (!b) return;
   /* Sweeping may fail as the build did (a full disk): then the next build sweeps. */
   if (!b->is_new && b->store.env) sp_build_discard(b);
+  if (b->batch.txn) mdb_txn_abort(b->batch.txn);
+  b->batch.txn = NULL;
+  sp_build_forward_close(b);
   sp_store_close(&b->store);
-  b->forward = (sp_forward){0};
   if (b->is_new) {
     remove_file(b->path, "data.mdb");
     remove_file(b->path, "lock.mdb");
