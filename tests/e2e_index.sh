@@ -37,6 +37,7 @@ bad_corpora_are_refused() {
   refuse 'torn.jsonl:2' torn.jsonl
   printf '{"_id": "1", "text": "one"}\n{"text": "two"}\n' >nameless.jsonl
   refuse 'nameless.jsonl:2' nameless.jsonl
+  expect 1 'no/folder: cannot make' "$spindle" index no/folder --corpus "$demo"
   expect 2 'not both' "$spindle" index refused
   expect 2 'not both' "$spindle" index refused --corpus a --vectors b
   expect 2 'lexical' "$spindle" index refused --corpus a --encoder dense
@@ -55,6 +56,29 @@ invalid_utf8_is_replaced() {
   printf '{"_id": "a", "text": "h\377ron pond"}\n' >latin.jsonl
   expect 0 '"repaired": 1' "$spindle" index latin --corpus latin.jsonl --json
   expect 0 'pond' "$spindle" search latin --json pond
+}
+
+ten_megabytes_are_one_document() {
+  {
+    printf '{"_id": "long", "text": "'
+    yes 'the pond' | head -n 1200000 | tr '\n' ' '
+    printf 'heron"}\n'
+  } >long.jsonl
+  expect 0 'long: 1 documents' "$spindle" index long --corpus long.jsonl
+  "$spindle" search long --json heron >found
+  grep -q '"id": "long"' found || fail 'a long document is not found by its last word'
+}
+
+# Terms of vectors and of an encoder are not the same: neither is added to the other.
+other_vocabularies_are_refused() {
+  printf '{"_id": "a", "text": "heron pond"}\n' >words.jsonl
+  printf '{"id": "v", "terms": [1, 5], "weights": [1.0, 2.0]}\n' >vectors.jsonl
+  "$spindle" index words --corpus words.jsonl >/dev/null 2>&1
+  "$spindle" index numbers --vectors vectors.jsonl >/dev/null 2>&1
+  expect 1 'came through an encoder' "$spindle" index words --vectors vectors.jsonl --append
+  expect 1 'not the one it was built with' \
+    "$spindle" index numbers --corpus words.jsonl --append
+  expect 0 '"id": "a"' "$spindle" search words --json heron
 }
 
 # Adding is no rebuild: statistics and words go on from the index's own.
@@ -90,5 +114,7 @@ a_killed_build_goes_on() {
 bad_corpora_are_refused
 the_last_of_equal_ids_counts
 invalid_utf8_is_replaced
+ten_megabytes_are_one_document
+other_vocabularies_are_refused
 a_corpus_is_added_to_an_index
 a_killed_build_goes_on

@@ -34,16 +34,26 @@ static sp_err add_corpus(index_job *j, sp_builder *b, sp_corpus *c, sp_encoder *
   return err ? err : sp_corpus_add(b, c, *e, j->build.progress);
 }
 
+/* Vectors from a file say nothing of the terms they mean: an index with an encoder has
+ * its own. */
+static sp_err add_vectors(index_job *j, sp_builder *b) {
+  const char *contract = sp_builder_start(b)->contract;
+  if (contract && strcmp(contract, "{}") != 0)
+    return sp_fail(SP_EINVAL,
+                   "%s: its documents came through an encoder: add a --corpus, not "
+                   "--vectors, whose vocabulary may be another",
+                   j->path);
+  if (sp_builder_start(b)->complete) return SP_OK;
+  return sp_input_vectors(b, j->vectors, j->build.progress);
+}
+
 /* Builds from the corpus `c` through *e, or from the file of vectors where c is NULL. */
 static sp_err build(index_job *j, sp_corpus *c, sp_encoder **e) {
   sp_builder *b;
   j->build.source = j->source.data;
   sp_err err = sp_builder_open(j->path, &j->build, &b);
   if (err) return err;
-  if (c)
-    err = add_corpus(j, b, c, e);
-  else if (!sp_builder_start(b)->complete)
-    err = sp_input_vectors(b, j->vectors, j->build.progress);
+  err = c ? add_corpus(j, b, c, e) : add_vectors(j, b);
   if (err) {
     char message[1024];
     snprintf(message, sizeof message, "%s", sp_err_message());
