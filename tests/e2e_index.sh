@@ -92,6 +92,12 @@ a_corpus_is_added_to_an_index() {
   expect 1 'k1' "$spindle" index grown --corpus second.jsonl --append --k1 2
 }
 
+# The limit is reached: one sentence, and nothing is left.
+a_full_map_leaves_nothing() {
+  expect 1 'the map is full' "$spindle" index full --corpus "$demo" --max-bytes 1M
+  [ ! -e full ] || fail "a full map left $(ls full)"
+}
+
 # Killed while it reads: the same command goes on, and the index answers as any other.
 a_killed_build_goes_on() {
   i=0
@@ -117,4 +123,5 @@ invalid_utf8_is_replaced
 ten_megabytes_are_one_document
 other_vocabularies_are_refused
 a_corpus_is_added_to_an_index
+a_full_map_leaves_nothing
 a_killed_build_goes_on

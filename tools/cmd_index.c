@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "tools/cmd.h"
@@ -85,14 +86,21 @@ static sp_err run_corpus(index_job *j) {
   return err;
 }
 
+/* The most memory this process ever held. */
+static uint64_t peak_bytes(void) {
+  struct rusage u;
+  return getrusage(RUSAGE_SELF, &u) ? 0 : (uint64_t)u.ru_maxrss << 10;
+}
+
 static void print_json(const index_job *j, double seconds) {
   const sp_build_summary *s = &j->summary;
   printf("{\"documents\": %" PRIu64 ", \"duplicates\": %" PRIu64
          ", \"replaced\": %" PRIu64 ", \"cut\": %" PRIu64 ", \"repaired\": %" PRIu64
          ", \"nnz\": %" PRIu64 ", \"lists\": %" PRIu64 ", \"postings\": %" PRIu64
-         ", \"blocks\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"seconds\": %.3f}\n",
+         ", \"blocks\": %" PRIu64 ", \"bytes\": %" PRIu64
+         ", \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n",
          s->n_docs, s->n_duplicates, s->n_replaced, s->n_cut, j->n_repaired, s->nnz,
-         s->n_lists, s->n_postings, s->n_blocks, s->bytes, seconds);
+         s->n_lists, s->n_postings, s->n_blocks, s->bytes, seconds, peak_bytes());
 }
 
 static void print_text(const index_job *j, double seconds) {
@@ -142,6 +150,8 @@ int cmd_index(int argc, char **argv) {
       {"append", 0, CMD_FLAG, &j.build.append, NULL, "add to the index", 0, 0},
       {"memory", 0, CMD_BYTES, &j.build.memory_bytes, "BYTES", "what the build may hold",
        0, 0},
+      {"max-bytes", 0, CMD_BYTES, &j.build.max_bytes, "BYTES",
+       "the index never grows past this", 0, 0},
       {"threads", 0, CMD_U32, &threads, "N", "0: one for each processor", 0, 1024},
       {"seed", 0, CMD_U64, &p->seed, "N", "of the grouping", 0, 0},
       {"n-postings", 0, CMD_U32, &p->n_postings, "N",

@@ -81,8 +81,14 @@ sp_err sp_corpus_encoder_attach(sp_builder *b, const sp_corpus_encoder *how,
     }
   }
   if (err) return err;
-  const sp_build_hooks hooks = {*e,      observe, finish,      query_weights,
-                                n_terms, save,    put_contract};
+  bool learns = sp_encoder_learns(*e); /* else a pass over all documents is saved */
+  const sp_build_hooks hooks = {.arg = *e,
+                                .observe = learns ? observe : NULL,
+                                .finish = learns ? finish : NULL,
+                                .query_weights = query_weights,
+                                .n_terms = n_terms,
+                                .save = save,
+                                .contract = put_contract};
   sp_builder_attach(b, &hooks);
   return SP_OK;
 }
