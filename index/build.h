@@ -27,7 +27,7 @@ typedef struct sp_building {
   uint32_t segment, first_doc, n_docs, dictionary;
   uint32_t n_forward, n_documents, n_ids, n_lists; /* chunks written */
   uint32_t next_term;                              /* lists below are written */
-  uint32_t reserved;
+  uint32_t n_hashes;                               /* ids in the n_ids chunks */
   uint64_t nnz, n_postings, n_kept_lists, n_blocks;
 } sp_building;
 

@@ -132,7 +132,7 @@ static sp_err write_hashes(sp_builder *b, const hashed *at, size_t n) {
     void *value;
     size_t bytes = 12 * (size_t)take;
     sp_err err =
-        sp_build_reserve(b, SP_DB_IDS, b->at.n_ids, SP_CHUNK_HEADING + bytes, &value);
+        sp_build_reserve(b, SP_DB_IDS, b->at.n_hashes, SP_CHUNK_HEADING + bytes, &value);
     if (err) return err;
     uint64_t *hashes = (uint64_t *)(void *)((char *)value + SP_CHUNK_HEADING);
     uint32_t *docs = (uint32_t *)(void *)(hashes + take);
@@ -140,8 +140,9 @@ static sp_err write_hashes(sp_builder *b, const hashed *at, size_t n) {
       hashes[i] = at[i].hash;
       docs[i] = sp_build_local(b, at[i].ordinal);
     }
-    sp_chunk_seal(value, SP_CHUNK_IDS, b->at.segment, b->at.n_ids, take, bytes);
+    sp_chunk_seal(value, SP_CHUNK_IDS, b->at.segment, b->at.n_hashes, take, bytes);
     b->at.n_ids++;
+    b->at.n_hashes += take;
     at += take;
     n -= take;
     err = sp_build_step(b, false);
@@ -151,6 +152,6 @@ static sp_err write_hashes(sp_builder *b, const hashed *at, size_t n) {
 }
 
 sp_err sp_build_write_ids(sp_builder *b) {
-  b->at.n_ids = 0; /* a build that goes on writes them over */
+  b->at.n_ids = b->at.n_hashes = 0; /* a build that goes on writes them over */
   return visit_sorted(b, true, write_hashes);
 }

@@ -199,8 +199,8 @@ sp_err sp_build_forward_open(sp_builder *b) {
     const uint8_t *payload = (const uint8_t *)v.mv_data + SP_CHUNK_HEADING;
     f->bytes[i] = h.payload_bytes;
     err = sp_chunk_verify(v.mv_data, b->path);
-    if (!err &&
-        !sp_forward_read(payload, h.payload_bytes, h.count, b->term_bytes, &f->chunks[i]))
+    if (!err && !sp_forward_read(payload, h.payload_bytes, h.count, b->n_terms,
+                                 b->term_bytes, &f->chunks[i]))
       err = sp_fail(SP_EFORMAT, "%s: forward chunk %u is damaged", b->path, i);
     sp_build_breathe(b);
   }

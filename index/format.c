@@ -101,14 +101,23 @@ sp_forward_chunk sp_forward_point(const uint8_t *payload, uint32_t count) {
                             (const void *)(start + count + 1)};
 }
 
+/* Offsets are known to be sound. */
+static bool wide_terms_below(const sp_forward_chunk *c, uint32_t count,
+                             uint32_t n_terms) {
+  for (uint32_t i = 0; i < count; i++)
+    if (!all_below((const void *)(c->base + (size_t)c->start[i] * 4), c->n[i], n_terms))
+      return false;
+  return true;
+}
+
 bool sp_forward_read(const uint8_t *payload, uint64_t bytes, uint32_t count,
-                     uint32_t term_bytes, sp_forward_chunk *out) {
+                     uint32_t n_terms, uint32_t term_bytes, sp_forward_chunk *out) {
   uint64_t base = sp_round_up(6 * (uint64_t)count + 4, 64);
   if (bytes < base) return false;
   *out = sp_forward_point(payload, count);
   const uint32_t *start = out->start;
   const uint16_t *n = out->n;
-  if (bytes - base != 4 * (uint64_t)start[count] || !ascends(start, count, start[count]))
+  if (bytes - base < 4 * (uint64_t)start[count] || !ascends(start, count, start[count]))
     return false;
   uint32_t bad = 0;
   if (term_bytes == 2)
@@ -116,7 +125,7 @@ bool sp_forward_read(const uint8_t *payload, uint64_t bytes, uint32_t count,
   else
     for (uint32_t i = 0; i < count; i++)
       bad |= (start[i + 1] - start[i]) * (uint64_t)4 < n[i] * (uint64_t)6;
-  return !bad;
+  return !bad && (term_bytes == 2 || wide_terms_below(out, count, n_terms));
 }
 
 void sp_chunk_seal(void *value, sp_chunk_kind kind, uint32_t segment, uint32_t number,

@@ -17,11 +17,11 @@
  *              segment, 0xffffffff    chunk: u64 list_at[n_terms], the lists' directory
  *   names      segment, document      chunk: external ids, from that document on
  *   documents  segment, document      chunk: stored fields, from that document on
- *   ids        segment, chunk         chunk: hashes of external ids, ascending
+ *   ids        segment, rank          chunk: hashes of external ids, ascending
  *
- * "segment", "chunk", "document" are u32; a document is numbered within its segment. A
- * segment's chunks may be on disk before the segment is: nobody sees them until
- * `segments` names it. (Room is left for `fields` and `tokens`: a reader ignores
+ * "segment", "chunk", "document", "rank" are u32; a document is numbered within its
+ * segment, a rank is the number of hashes before. A segment's chunks may be on disk before
+ * the segment is: nobody sees them until `segments` names it. (Room is left for `fields` and `tokens`: a reader ignores
  * databases that it does not know, and a version below or equal to its own.)
  *
  * blob:  u64 XXH3 of the rest | the rest.
@@ -164,9 +164,11 @@ bool sp_list_read(const uint8_t *at, uint64_t room, uint32_t term, uint32_t n_do
 /* The same without looking: for a list that was checked before. */
 void sp_list_point(const uint8_t *at, uint32_t term_bytes, sp_list *out);
 
-/* Points into a forward chunk of `count` documents; false when an offset leaves it. */
+/* Points into a forward chunk of `count` documents, of which `bytes` may be read. False when
+ * an offset leaves it, or a term of four bytes is not below n_terms (those of two bytes
+ * index a table of 65,536 at worst). */
 bool sp_forward_read(const uint8_t *payload, uint64_t bytes, uint32_t count,
-                     uint32_t term_bytes, sp_forward_chunk *out);
+                     uint32_t n_terms, uint32_t term_bytes, sp_forward_chunk *out);
 
 /* The same without looking. */
 sp_forward_chunk sp_forward_point(const uint8_t *payload, uint32_t count);

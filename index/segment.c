@@ -35,10 +35,38 @@ bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out) {
   return true;
 }
 
+static const uint32_t NO_STARTS[SP_CHUNK_DOCS + 1];
+static const uint16_t NO_ENTRIES[SP_CHUNK_DOCS];
+
+void sp_segment_touch(const sp_segment *s, uint32_t chunk) {
+  const sp_segment_view *v = view_of(s);
+  sp_forward_chunk *c = (sp_forward_chunk *)&s->chunks[chunk], found;
+  pthread_mutex_lock(v->lock);
+  if (!c->n) {
+    uint32_t left = s->n_docs - chunk * SP_CHUNK_DOCS;
+    if (left > SP_CHUNK_DOCS) left = SP_CHUNK_DOCS;
+    if (!sp_forward_read(v->forward[chunk], v->forward_bytes[chunk], left, s->n_terms,
+                         s->term_bytes, &found)) {
+      found = (sp_forward_chunk){v->forward[chunk], NO_STARTS, NO_ENTRIES};
+      atomic_store(&v->checked->damaged_chunk, chunk + 1);
+    }
+    c->base = found.base;
+    c->start = found.start;
+    /* Last: who sees it sees the others. */
+    __atomic_store_n(&c->n, found.n, __ATOMIC_RELEASE);
+  }
+  pthread_mutex_unlock(v->lock);
+}
+
 sp_err sp_segment_health(const sp_segment *s) {
-  uint32_t term =
-      atomic_load_explicit(&view_of(s)->checked->damaged, memory_order_relaxed);
-  if (term == 0) return SP_OK;
-  return sp_fail(SP_EFORMAT, "segment %u: the list of term %u is damaged", s->id,
-                 term - 1);
+  const sp_checked *c = view_of(s)->checked;
+  uint32_t term = atomic_load_explicit(&c->damaged, memory_order_relaxed);
+  uint32_t chunk = atomic_load_explicit(&c->damaged_chunk, memory_order_relaxed);
+  if (term)
+    return sp_fail(SP_EFORMAT, "%s: segment %u: the list of term %u is damaged",
+                   view_of(s)->path, s->id, term - 1);
+  if (chunk)
+    return sp_fail(SP_EFORMAT, "%s: segment %u: forward chunk %u is damaged",
+                   view_of(s)->path, s->id, chunk - 1);
+  return SP_OK;
 }

@@ -29,7 +29,7 @@ typedef struct sp_doc {
 typedef struct sp_forward_chunk {
   const uint8_t *base;   /* 64-byte aligned */
   const uint32_t *start; /* [documents of the chunk + 1], in units of 4 bytes */
-  const uint16_t *n;     /* [documents of the chunk] entries */
+  const uint16_t *n;     /* [documents of the chunk] entries; NULL: not touched yet */
 } sp_forward_chunk;
 
 /* One term's inverted list: blocks of documents that lie close together, and the blocks'
@@ -71,9 +71,19 @@ typedef struct sp_segment {
   const uint64_t *list_at; /* [n_terms] where each term's list lies; 0: no list */
 } sp_segment;
 
+/* Points a chunk at its tables, once it is needed: opening an index must not read a page of
+ * each. They are checked; the documents of a damaged chunk have empty vectors, and
+ * sp_segment_health() tells. Any thread. */
+void sp_segment_touch(const sp_segment *s, uint32_t chunk);
+
 static inline sp_doc sp_segment_doc(const sp_segment *s, uint32_t doc) {
   const sp_forward_chunk *c = &s->chunks[doc / SP_CHUNK_DOCS];
-  uint32_t i = doc % SP_CHUNK_DOCS, n = c->n[i];
+  const uint16_t *sizes = __atomic_load_n(&c->n, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(!sizes, 0)) {
+    sp_segment_touch(s, doc / SP_CHUNK_DOCS);
+    sizes = c->n;
+  }
+  uint32_t i = doc % SP_CHUNK_DOCS, n = sizes[i];
   const uint8_t *at = c->base + (size_t)c->start[i] * 4;
   return (sp_doc){at, (const uint16_t *)(const void *)(at + (size_t)n * s->term_bytes),
                   n};
@@ -84,12 +94,11 @@ static inline bool sp_segment_is_deleted(const sp_segment *s, uint32_t doc) {
 }
 
 /* The list of `term`; false when the term has none (or is not below n_terms). No failure:
- * the snapshot checked the lists' extents when it was opened, or does so on first touch.
- */
+ * a list is checked on first touch. */
 bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out);
 
-/* SP_OK, or EFORMAT once sp_segment_list() met a damaged list (and said there was none):
- * a search asks after its work, so that damage is never taken for a poor answer. */
+/* SP_OK, or EFORMAT once a damaged list was met (and said not to be there) or a damaged
+ * chunk: a search asks after its work, so that damage is never taken for a poor answer. */
 sp_err sp_segment_health(const sp_segment *s);
 
 #endif

@@ -22,8 +22,14 @@ static sp_err walk_begin(chunk_walk *w, const sp_store *store, MDB_txn *txn,
   return sp_store_fail(store, mdb_cursor_open(txn, store->db[db], &w->cursor), "reading");
 }
 
-/* The next chunk of the segment, its heading checked. */
-static sp_err walk_next(chunk_walk *w, sp_disk_chunk *h, const uint8_t **payload) {
+/* A chunk as LMDB's own pages tell of it: the chunk itself is not touched. */
+typedef struct walked {
+  const uint8_t *payload;
+  uint64_t bytes; /* of the payload and the padding behind it */
+  uint32_t number;
+} walked;
+
+static sp_err walk_next(chunk_walk *w, walked *out) {
   uint8_t buffer[8];
   MDB_val key = sp_store_key(w->segment, 0, buffer), data;
   int rc = mdb_cursor_get(w->cursor, &key, &data, w->op);
@@ -38,9 +44,13 @@ static sp_err walk_next(chunk_walk *w, sp_disk_chunk *h, const uint8_t **payload
     return sp_fail(SP_EFORMAT, "%s: segment %u: a %s chunk is missing", w->store->path,
                    w->segment, sp_chunk_kind_name(w->kind));
   if (rc) return sp_store_fail(w->store, rc, "reading");
-  *payload = (const uint8_t *)data.mv_data + SP_CHUNK_HEADING;
-  return sp_chunk_open(data.mv_data, data.mv_size, w->kind, w->segment, part[1],
-                       w->store->path, h);
+  if (data.mv_size < SP_CHUNK_HEADING ||
+      ((uintptr_t)data.mv_data + SP_CHUNK_HEADING) % 64 != 0)
+    return sp_fail(SP_EFORMAT, "%s: segment %u: %s chunk %u is too small or not aligned",
+                   w->store->path, w->segment, sp_chunk_kind_name(w->kind), part[1]);
+  *out = (walked){(const uint8_t *)data.mv_data + SP_CHUNK_HEADING,
+                  data.mv_size - SP_CHUNK_HEADING, part[1]};
+  return SP_OK;
 }
 
 static sp_err damaged(const sp_store *st, const sp_disk_segment *d, const char *what) {
@@ -51,29 +61,32 @@ static sp_err out_of_memory(const sp_store *st) {
   return sp_fail(SP_ENOMEM, "%s: out of memory", st->path);
 }
 
-static sp_err open_forward(const sp_store *st, MDB_txn *txn, sp_segment_view *v) {
-  const sp_disk_segment *d = &v->disk;
-  sp_forward_chunk *chunks = calloc((size_t)d->n_forward + 1, sizeof *chunks);
-  if (!chunks) return out_of_memory(st);
-  v->pub.chunks = chunks;
-  chunk_walk w;
-  sp_err err = walk_begin(&w, st, txn, d->id, SP_DB_FORWARD, SP_CHUNK_FORWARD);
-  for (uint32_t i = 0; i < d->n_forward && !err; i++) {
-    sp_disk_chunk h;
-    const uint8_t *payload;
-    uint32_t left = d->n_docs - i * SP_CHUNK_DOCS;
-    err = walk_next(&w, &h, &payload);
+/* Chunks numbered 0 .. n - 1: their payloads and sizes, in arrays of the caller's. */
+static sp_err open_numbered(const sp_store *st, chunk_walk *w, const sp_disk_segment *d,
+                            uint32_t n, const uint8_t **payloads, uint64_t *bytes) {
+  sp_err err = SP_OK;
+  for (uint32_t i = 0; i < n && !err; i++) {
+    walked c;
+    err = walk_next(w, &c);
     if (err) break;
-    if (h.number != i || h.count != (left < SP_CHUNK_DOCS ? left : SP_CHUNK_DOCS))
-      err = damaged(st, d, "a forward chunk is out of order");
-    else if (!v->checked->forward && !sp_forward_read(payload, h.payload_bytes, h.count,
-                                                      d->term_bytes, &chunks[i]))
-      err = damaged(st, d, "the offsets of a forward chunk are damaged");
-    else
-      chunks[i] = sp_forward_point(payload, h.count);
+    payloads[i] = c.payload;
+    bytes[i] = c.bytes;
+    if (c.number != i) err = damaged(st, d, "a chunk is out of order");
   }
+  return err;
+}
+
+static sp_err open_forward(const sp_store *st, MDB_txn *txn, sp_segment_view *v) {
+  uint32_t n = v->disk.n_forward;
+  uint64_t *bytes = calloc((size_t)n + 1, sizeof *bytes);
+  v->forward = calloc((size_t)n + 1, sizeof *v->forward);
+  v->forward_bytes = bytes;
+  v->pub.chunks = calloc((size_t)n + 1, sizeof *v->pub.chunks);
+  if (!v->forward || !bytes || !v->pub.chunks) return out_of_memory(st);
+  chunk_walk w;
+  sp_err err = walk_begin(&w, st, txn, v->disk.id, SP_DB_FORWARD, SP_CHUNK_FORWARD);
+  if (!err) err = open_numbered(st, &w, &v->disk, n, v->forward, bytes);
   if (w.cursor) mdb_cursor_close(w.cursor);
-  if (!err) v->checked->forward = true;
   return err;
 }
 
@@ -86,50 +99,47 @@ static sp_err open_lists(const sp_store *st, MDB_txn *txn, sp_segment_view *v) {
   if (!values || !bytes) return out_of_memory(st);
   if (!d->sealed) return SP_OK;
   chunk_walk w;
+  walked directory = {0};
   sp_err err = walk_begin(&w, st, txn, d->id, SP_DB_LISTS, SP_CHUNK_LISTS);
-  sp_disk_chunk h;
-  for (uint32_t i = 0; i < d->n_lists && !err; i++) {
-    err = walk_next(&w, &h, &values[i]);
-    bytes[i] = h.payload_bytes;
-    if (!err && h.number != i) err = damaged(st, d, "a chunk of lists is out of order");
-  }
-  const uint8_t *payload = NULL;
+  if (!err) err = open_numbered(st, &w, d, d->n_lists, values, bytes);
   w.kind = SP_CHUNK_DIRECTORY;
-  if (!err) err = walk_next(&w, &h, &payload);
-  if (!err && (h.number != UINT32_MAX || h.payload_bytes != 8 * (uint64_t)d->n_terms))
+  if (!err) err = walk_next(&w, &directory);
+  if (!err &&
+      (directory.number != UINT32_MAX || directory.bytes < 8 * (uint64_t)d->n_terms))
     err = damaged(st, d, "the directory of lists is damaged");
-  v->pub.list_at = (const void *)payload;
+  v->pub.list_at = (const void *)directory.payload;
   if (w.cursor) mdb_cursor_close(w.cursor);
   return err;
 }
 
-/* Chunks whose number is the first document they hold (ids: just a number). */
+/* What each piece holds follows from where the next begins. */
+static sp_err count_pieces(const sp_store *st, const sp_disk_segment *d, uint64_t each,
+                           const sp_piece_views *p) {
+  for (uint32_t i = 0; i < p->n; i++) {
+    sp_piece_view *at = &p->at[i];
+    uint32_t next = i + 1 < p->n ? p->at[i + 1].first : d->n_docs;
+    if ((i == 0 && at->first != 0) || next <= at->first || next > d->n_docs ||
+        each * (next - at->first) > at->bytes)
+      return damaged(st, d, "a chunk of ids or documents is out of order");
+    at->count = next - at->first;
+  }
+  return SP_OK;
+}
+
+/* Chunks whose number is the first document (or hash) that they hold. */
 static sp_err open_pieces(const sp_store *st, MDB_txn *txn, const sp_disk_segment *d,
                           sp_db db, sp_chunk_kind kind, uint32_t n, sp_piece_views *out) {
   out->at = calloc((size_t)n + 1, sizeof *out->at);
   if (!out->at) return out_of_memory(st);
   chunk_walk w;
+  walked c;
   sp_err err = walk_begin(&w, st, txn, d->id, db, kind);
-  uint64_t each = kind == SP_CHUNK_NAMES ? 4 : kind == SP_CHUNK_DOCUMENTS ? 8 : 12;
-  uint32_t next = 0;
-  for (uint32_t i = 0; i < n && !err; i++) {
-    sp_piece_view *p = &out->at[i];
-    sp_disk_chunk h;
-    err = walk_next(&w, &h, &p->payload);
-    if (err) break;
-    p->bytes = h.payload_bytes;
-    p->count = h.count;
-    p->first = next;
-    if ((h.number != next && kind != SP_CHUNK_IDS) || each * h.count > h.payload_bytes ||
-        h.count > d->n_docs - next)
-      err = damaged(st, d, "a chunk of ids or documents is out of order");
-    next += h.count;
-    out->n++;
-  }
-  if (!err && n && next != d->n_docs)
-    err = damaged(st, d, "some documents have no id or no fields");
+  while (!err && out->n < n && !(err = walk_next(&w, &c)))
+    out->at[out->n++] =
+        (sp_piece_view){.payload = c.payload, .bytes = c.bytes, .first = c.number};
   if (w.cursor) mdb_cursor_close(w.cursor);
-  return err;
+  uint64_t each = kind == SP_CHUNK_NAMES ? 4 : kind == SP_CHUNK_DOCUMENTS ? 8 : 12;
+  return err ? err : count_pieces(st, d, each, out);
 }
 
 typedef struct bit_sink {
@@ -180,6 +190,8 @@ sp_err sp_segment_view_open(sp_snapshot *s, const sp_disk_segment *disk,
   const sp_store *st = &s->index->store;
   MDB_txn *txn = s->txn;
   v->disk = *disk;
+  v->lock = &s->lock;
+  v->path = st->path;
   v->pub = (sp_segment){.id = disk->id,
                         .first_doc = disk->first_doc,
                         .n_docs = disk->n_docs,
@@ -210,6 +222,8 @@ sp_err sp_segment_view_open(sp_snapshot *s, const sp_disk_segment *disk,
 
 void sp_segment_view_free(sp_segment_view *v) {
   free((void *)v->pub.chunks);
+  free(v->forward);
+  free((void *)v->forward_bytes);
   free((void *)v->pub.list_chunks);
   free((void *)v->list_bytes);
   free((void *)v->pub.deleted);

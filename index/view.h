@@ -16,13 +16,14 @@
  * opened index share it. */
 typedef struct sp_checked {
   uint32_t segment, n_refs;
-  bool forward;             /* its forward chunks' tables are sound */
-  _Atomic uint32_t damaged; /* a term whose list is damaged, plus 1 */
-  _Atomic uint64_t *lists;  /* [(n_terms + 63) / 64] lists found sound */
+  _Atomic uint32_t damaged;       /* a term whose list is damaged, plus 1 */
+  _Atomic uint32_t damaged_chunk; /* a forward chunk that is damaged, plus 1 */
+  _Atomic uint64_t *lists;        /* [(n_terms + 63) / 64] lists found sound */
   struct sp_checked *next;
 } sp_checked;
 
-/* A chunk of names, documents or ids: where its payload lies, which documents it has. */
+/* A chunk of names, documents or ids: where its payload lies, which documents it has.
+ * Opening an index touches no chunk: all this comes from LMDB's keys and sizes. */
 typedef struct sp_piece_view {
   const uint8_t *payload;
   uint64_t bytes;
@@ -38,7 +39,11 @@ typedef struct sp_segment_view {
   sp_segment pub; /* first: sp_segment_list() gets from it to the view */
   sp_disk_segment disk;
   sp_checked *checked;
-  const uint64_t *list_bytes; /* [n_lists] of each list chunk's payload */
+  const char *path;              /* of the index, for sentences */
+  pthread_mutex_t *lock;         /* the snapshot's, for touching a chunk */
+  const uint8_t **forward;       /* [n_forward] payloads */
+  const uint64_t *forward_bytes; /* [n_forward] of them: at most what LMDB has */
+  const uint64_t *list_bytes;    /* [n_lists] of each list chunk's payload, likewise */
   sp_piece_views names, documents, ids;
   const ZSTD_DDict *dictionary; /* borrowed from the snapshot; NULL: none */
 } sp_segment_view;
@@ -62,7 +67,7 @@ struct sp_snapshot {
   sp_segment_view *segments; /* [info.n_segments], ascending by first_doc */
   sp_dictionary_view *dictionaries;
   uint32_t n_dictionaries;
-  pthread_mutex_t lock; /* guards the contexts */
+  pthread_mutex_t lock; /* guards the contexts, and chunks that are touched first */
   ZSTD_DCtx **contexts; /* not in use now */
   uint32_t n_contexts, cap_contexts;
 };

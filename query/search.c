@@ -116,6 +116,7 @@ sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *pa
       sp_search_exhaustively(s, seg);
     else
       err = sp_search_pruned(s, seg, params);
+    if (!err) err = sp_segment_health(seg); /* damage is no poor answer */
   }
   for (uint32_t i = 0; i < s->n; i++) s->table[s->terms[i]] = 0;
   if (err) return err;
