@@ -99,20 +99,23 @@ sp_err sp_postings_count(sp_list_job *j) {
   return sp_pool_run(b->pool, b->n_chunks, count_chunk, j);
 }
 
-/* What the user left open, by measurement on the lexical BEIR collections and 176,000
- * learned vectors. Where the queries' weights are known (IDF, a table), the few terms of a
- * query differ so much in weight that a block is easily misjudged: larger blocks, fuller
- * summaries, nothing pruned until lists are long. Elsewhere Seismic's published shape does,
- * and two fifths of a term's entries are enough. Beyond 4,000 long lists only cost space. */
-static void choose_params(sp_build_params *p, bool weights_known, uint64_t n_entries,
+/* What the user left open, by measurement on the lexical BEIR collections, a small SPLADE
+ * model with a query table, and 176,000 learned vectors. Where the queries' weights are
+ * known (IDF, a table), a question's few terms differ so much in weight that a block is
+ * easily misjudged: fuller summaries and more postings. Counted weights (BM25), which are
+ * nearly alike within a document, need it most. Elsewhere Seismic's published shape does,
+ * with two fifths of a term's entries. Beyond 4,000 long lists only cost space. */
+static void choose_params(sp_build_params *p, const sp_builder *b, uint64_t n_entries,
                           uint64_t n_terms) {
   enum { MOST = 4000 };
+  bool known = b->query_weight != NULL, counted = known && b->hooks.observe != NULL;
   if (p->n_postings == 0) {
-    uint64_t n = n_terms ? (n_entries * 2 / 5 + n_terms - 1) / n_terms : 1;
-    p->n_postings = weights_known || n > MOST ? MOST : n < 1 ? 1 : (uint32_t)n;
+    double share = known ? 0.6 : 0.4;
+    double n = n_terms ? ceil(share * (double)n_entries / (double)n_terms) : 1;
+    p->n_postings = counted || n > MOST ? MOST : n < 1 ? 1 : (uint32_t)n;
   }
-  if (p->centroid_fraction == 0) p->centroid_fraction = weights_known ? 0.05 : 0.1;
-  if (p->summary_energy == 0) p->summary_energy = weights_known ? 0.9 : 0.5;
+  if (p->centroid_fraction == 0) p->centroid_fraction = counted ? 0.05 : 0.1;
+  if (p->summary_energy == 0) p->summary_energy = counted ? 0.9 : known ? 0.7 : 0.5;
 }
 
 void sp_postings_plan(sp_list_job *j) {
@@ -122,7 +125,7 @@ void sp_postings_plan(sp_list_job *j) {
     n_terms += j->df[t] > 0;
     n_all += j->df[t];
   }
-  choose_params(p, j->b->query_weight != NULL, n_all, n_terms);
+  choose_params(p, j->b, n_all, n_terms);
   j->threshold = 0;
   double most = p->n_postings * p->max_fraction;
   j->list_max = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX;
