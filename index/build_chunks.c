@@ -10,7 +10,11 @@
 enum {
   PIECE_DOCS = 128, /* what one thread takes at a time, at most */
   PIECE_BYTES = 1 << 20,
-  ZSTD_LEVEL = 6
+  /* Each document alone, with the dictionary, is 35 % (SciFact) to 46 % (short passages) of
+   * its size and fetched in 1 to 4 us. Groups of four would save a twentieth to a sixth and
+   * take four times as long to fetch; level 6 saves at most a twenty-fifth for three and a
+   * half times the time to compress. */
+  ZSTD_LEVEL = 3
 };
 
 typedef struct piece {
