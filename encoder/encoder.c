@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "encoder/encoder_ops.h"
 
 sp_encoder_options sp_encoder_defaults(void) {
@@ -99,4 +100,15 @@ sp_err sp_contract_compare(const json_t *stored, const json_t *given, const char
     if (!json_object_get(stored, field)) return differs(where, field, NULL, value);
   }
   return SP_OK;
+}
+
+sp_err sp_encoder_check_contract(const sp_encoder *e, const char *stored,
+                                 const char *where) {
+  json_t *was = NULL, *is = NULL;
+  sp_err err = sp_json_parse(stored, strlen(stored), where, &was);
+  if (!err) err = sp_encoder_contract(e, &is);
+  if (!err) err = sp_contract_compare(was, is, where);
+  json_decref(was);
+  json_decref(is);
+  return err;
 }

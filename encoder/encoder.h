@@ -118,4 +118,9 @@ sp_err sp_encoder_contract(const sp_encoder *e, json_t **out);
  * and both values. `where` names the index. */
 sp_err sp_contract_compare(const json_t *stored, const json_t *given, const char *where);
 
+/* The same for an encoder and the contract that an index stored as JSON text. Errors: those of
+ * sp_encoder_contract() and sp_contract_compare(); EFORMAT when the text is not JSON. */
+sp_err sp_encoder_check_contract(const sp_encoder *e, const char *stored,
+                                 const char *where);
+
 #endif

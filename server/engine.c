@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
-
 struct sp_engine {
   char *name;
   sp_index *index;
@@ -33,22 +31,6 @@ static char *name_of(const char *path) {
   return name;
 }
 
-/* The contract was stored at build time. An encoder that would give other vectors must
- * not answer. */
-static sp_err check_contract(const sp_engine *e, const char *path) {
-  json_t *stored = NULL, *given = NULL;
-  const char *text = sp_snapshot_info(e->snapshot)->contract;
-  sp_err err = sp_json_parse(text, strlen(text), path, &stored);
-  if (err) goto done;
-  err = sp_encoder_contract(e->encoder, &given);
-  if (err) goto done;
-  err = sp_contract_compare(stored, given, path);
-done:
-  json_decref(stored);
-  json_decref(given);
-  return err;
-}
-
 static sp_err open_encoder(sp_engine *e, const char *path, const char *model,
                            const sp_encoder_options *options) {
   const sp_index_info *info = sp_snapshot_info(e->snapshot);
@@ -56,7 +38,8 @@ static sp_err open_encoder(sp_engine *e, const char *path, const char *model,
     sp_err err = sp_encoder_restore(info->encoder_state, info->encoder_state_n, model,
                                     options, &e->encoder);
     if (err) return sp_err_at(err, "%s", path);
-    return check_contract(e, path);
+    /* An encoder that would give other vectors than the index holds must not answer. */
+    return sp_encoder_check_contract(e->encoder, info->contract, path);
   }
   if (!model) return SP_OK;
   /* Vectors from a file: no contract to hold the model to, only the vocabulary's size. */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/progress.h"
 
 enum { BATCH_DOCS = 256, BATCH_BYTES = 1 << 20 }; /* whichever is reached first */
@@ -57,20 +56,11 @@ sp_err sp_corpus_encoder_open(const sp_corpus_encoder *how, sp_buf *source,
   return err;
 }
 
-static sp_err compare(const char *stored_text, const sp_encoder *e, const char *path) {
-  json_t *stored = NULL, *given = NULL;
-  sp_err err = sp_json_parse(stored_text, strlen(stored_text), path, &stored);
-  if (!err) err = sp_encoder_contract(e, &given);
-  if (!err) err = sp_contract_compare(stored, given, path);
-  json_decref(stored);
-  json_decref(given);
-  return err;
-}
-
 sp_err sp_corpus_encoder_attach(sp_builder *b, const sp_corpus_encoder *how,
                                 const char *path, sp_encoder **e) {
   const sp_build_start *start = sp_builder_start(b);
-  sp_err err = start->contract ? compare(start->contract, *e, path) : SP_OK;
+  sp_err err =
+      start->contract ? sp_encoder_check_contract(*e, start->contract, path) : SP_OK;
   if (!err && start->encoder_state_n && sp_encoder_learns(*e)) {
     sp_encoder *restored;
     err = sp_encoder_restore(start->encoder_state, start->encoder_state_n, how->model,
