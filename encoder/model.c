@@ -1,12 +1,31 @@
-/* encoder/model.c - reading, walking, hashing and releasing an opened model. */
-#include "encoder/model.h"
+/* encoder/model.c - the files, matrices and hash of a model. */
+#include "encoder/model_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "base/half.h"
+
+sp_err sp_model_add_file(sp_model *m, const char *dir, const char *file,
+                         sp_tensors **out) {
+  *out = NULL;
+  sp_tensors **grown = realloc(m->files, (m->n_files + 1) * sizeof *grown);
+  if (!grown) return sp_fail(SP_ENOMEM, "%s: out of memory", m->dir);
+  m->files = grown;
+  sp_err err;
+  if (file) {
+    char *path = sp_path_join(dir, file);
+    err = path ? sp_tensors_open(path, out) : SP_ENOMEM;
+    free(path);
+  } else {
+    err = sp_tensors_open_dir(dir, out);
+  }
+  if (!err) m->files[m->n_files++] = *out;
+  return err;
+}
 
 static size_t dtype_bytes(sp_dtype d) {
   return d == SP_F32 ? 4 : 2;

@@ -6,9 +6,9 @@
  *   modules.json, router_config.json and module folders     see encoder/model_modules.c
  *   idf.json or query_token_weights.txt                     queries without a network
  *   adapter_config.json, adapter_model.safetensors          see encoder/model_lora.c
- *   spindle.json                                            what no other file has words
- * for: "input": "echo", "template", "pool": "second", "max_text_tokens"   (echo
- * embeddings) "pooling_strategy", "activation_function"             as in SpladePooling
+ *   spindle.json                                            what no other file tells:
+ *     "input": "echo", "template", "pool": "second", "max_text_tokens"  (echo embeddings)
+ *     "pooling_strategy", "activation_function"             as in SpladePooling
  *     "token_vectors": {"input": "mlm_transform" | "last_hidden", "projection": folder,
  *                       "dim", "normalize": "l2"}
  */
@@ -54,24 +54,6 @@ static sp_err load_if_exists(const char *dir, const char *name, bool big, char *
   *out = json_loadb(text, n, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &e);
   if (!*out) err = sp_fail(SP_EFORMAT, "%s:%d: not JSON: %s", *path, e.line, e.text);
   free(text);
-  return err;
-}
-
-sp_err sp_model_add_file(sp_model *m, const char *dir, const char *file,
-                         sp_tensors **out) {
-  *out = NULL;
-  sp_tensors **grown = realloc(m->files, (m->n_files + 1) * sizeof *grown);
-  if (!grown) return out_of_memory(m);
-  m->files = grown;
-  sp_err err;
-  if (file) {
-    char *path = sp_path_join(dir, file);
-    err = path ? sp_tensors_open(path, out) : SP_ENOMEM;
-    free(path);
-  } else {
-    err = sp_tensors_open_dir(dir, out);
-  }
-  if (!err) m->files[m->n_files++] = *out;
   return err;
 }
 

@@ -129,8 +129,8 @@ static sp_err attach(void *context, const char *role, const sp_matrix *matrix) {
   return SP_OK;
 }
 
-static sp_err check_ranks(const adapter *a, const char *module, const sp_tensor *base,
-                          const sp_lora *l, uint32_t r) {
+static sp_err check_ranks(const char *module, const sp_tensor *base, const sp_lora *l,
+                          uint32_t r) {
   if (l->a->n_dims != 2 || l->b->n_dims != 2 || base->n_dims != 2 ||
       l->a->dtype == SP_NOT_A_WEIGHT || l->b->dtype == SP_NOT_A_WEIGHT)
     return sp_fail(SP_EFORMAT, "%s: the tensors of %s are not matrices of weights",
@@ -143,7 +143,6 @@ static sp_err check_ranks(const adapter *a, const char *module, const sp_tensor 
   if (l->a->shape[1] != base->shape[1] || l->b->shape[0] != base->shape[0])
     return sp_fail(SP_EFORMAT, "%s: the tensors of %s do not fit the base model's matrix",
                    l->a->file, module);
-  (void)a;
   return SP_OK;
 }
 
@@ -174,7 +173,7 @@ static sp_err apply_module(const adapter *a, const char *module, const sp_lora *
     return sp_fail(SP_EFORMAT, "%s: lora_alpha of %s is not a number", a->path, module);
   uint32_t rank = (uint32_t)json_integer_value(r);
   target t = {.base = base, .lora = *pair};
-  sp_err err = check_ranks(a, module, base, &t.lora, rank);
+  sp_err err = check_ranks(module, base, &t.lora, rank);
   if (err) return err;
   double divisor = a->rank_stabilised ? sqrt(rank) : rank;
   t.lora.scale = (float)(json_number_value(alpha) / divisor);

@@ -11,6 +11,7 @@
 #include "tools/beir.h"
 #include "tools/eval_measures.h"
 #include "tools/eval_report.h"
+#include "tools/trec.h"
 
 static char dir[] = "/tmp/spindle-eval-XXXXXX";
 static char run_path[64], qrels_path[64];

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "base/lines.h"
-#include "tools/trec.h"
+#include "tools/run.h"
 
 /* The questions of a collection; {0} is empty. */
 typedef struct sp_beir_query {

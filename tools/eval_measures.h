@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "tools/trec.h"
+#include "tools/run.h"
 
 typedef enum sp_measure {
   SP_NUM_Q, /* of the average alone: how many queries it is over */
