@@ -139,6 +139,49 @@ static int bad_value(const cmd_spec *spec, const cmd_option *o, const char *text
                     o->value, o->min, o->max);
 }
 
+static const cmd_option *find(const cmd_spec *spec, const char *word,
+                              const char *equals) {
+  if (word[1] != '-') return word[2] ? NULL : find_letter(spec, word[1]);
+  size_t n = equals ? (size_t)(equals - word) - 2 : strlen(word) - 2;
+  return find_long(spec, word + 2, n);
+}
+
+/* The words behind the option, up to the next one. */
+static void take_list(cmd_list *list, int argc, char **argv, int *i) {
+  list->words = argv + *i + 1;
+  for (list->n = 0; *i + 1 < argc; list->n++, ++*i) {
+    const char *next = argv[*i + 1];
+    if (next[0] == '-' && next[1]) break;
+  }
+}
+
+/* Reads the option at argv[*i] with its value, and moves *i to the last word of it. Returns
+ * 0, or the exit status of a wrong call. */
+static int take_option(const cmd_spec *spec, int argc, char **argv, int *i) {
+  char *word = argv[*i];
+  char *equals = word[1] == '-' ? strchr(word, '=') : NULL;
+  const cmd_option *o = find(spec, word, equals);
+  if (!o) return cmd_misuse(spec->name, "there is no option '%s'", word);
+  if (o->kind == CMD_FLAG) {
+    if (equals) return cmd_misuse(spec->name, "--%s takes no value", o->name);
+    *(bool *)o->out = true;
+    return 0;
+  }
+  if (!equals && *i + 1 == argc)
+    return cmd_misuse(spec->name, "--%s needs %s", o->name, o->value);
+  if (o->kind == CMD_LIST && !equals) {
+    take_list(o->out, argc, argv, i);
+    return 0;
+  }
+  char *text = equals ? equals + 1 : argv[++*i];
+  if (o->kind == CMD_LIST) {
+    cmd_list *list = o->out;
+    *list = (cmd_list){&list->one, 1, text};
+    return 0;
+  }
+  return store(o, text) ? 0 : bad_value(spec, o, text);
+}
+
 bool cmd_parse(const cmd_spec *spec, int argc, char **argv, int *n_words, int *status) {
   *n_words = 0;
   bool options = true;
@@ -146,53 +189,13 @@ bool cmd_parse(const cmd_spec *spec, int argc, char **argv, int *n_words, int *s
     char *word = argv[i];
     if (!options || word[0] != '-' || word[1] == '\0') {
       argv[1 + (*n_words)++] = word;
-      continue;
-    }
-    if (strcmp(word, "--") == 0) {
+    } else if (strcmp(word, "--") == 0) {
       options = false;
-      continue;
-    }
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
       print_help(spec);
       *status = cmd_finish(spec->name);
       return false;
-    }
-    bool is_long = word[1] == '-';
-    const char *equals = is_long ? strchr(word, '=') : NULL;
-    size_t n = equals ? (size_t)(equals - word) - 2 : strlen(word) - 2;
-    const cmd_option *o = is_long           ? find_long(spec, word + 2, n)
-                          : word[2] == '\0' ? find_letter(spec, word[1])
-                                            : NULL;
-    if (!o) {
-      *status = cmd_misuse(spec->name, "there is no option '%s'", word);
-      return false;
-    }
-    if (o->kind == CMD_FLAG) {
-      if (equals) {
-        *status = cmd_misuse(spec->name, "--%s takes no value", o->name);
-        return false;
-      }
-      *(bool *)o->out = true;
-      continue;
-    }
-    if (!equals && i + 1 == argc) {
-      *status = cmd_misuse(spec->name, "--%s needs %s", o->name, o->value);
-      return false;
-    }
-    if (o->kind == CMD_LIST) {
-      cmd_list *list = o->out;
-      list->words =
-          equals ? (argv[i] = (char *)(uintptr_t)(equals + 1), argv + i) : argv + i + 1;
-      list->n = equals ? 1 : 0;
-      while (i + 1 < argc && (argv[i + 1][0] != '-' || argv[i + 1][1] == '\0')) {
-        list->n++;
-        i++;
-      }
-      continue;
-    }
-    const char *text = equals ? equals + 1 : argv[++i];
-    if (!store(o, text)) {
-      *status = bad_value(spec, o, text);
+    } else if ((*status = take_option(spec, argc, argv, &i))) {
       return false;
     }
   }

@@ -33,12 +33,13 @@ typedef enum cmd_kind {
   CMD_U64,    /* uint64_t */
   CMD_BYTES,  /* uint64_t, with K, M, G, T (powers of 1,024) */
   CMD_DOUBLE, /* double, within [min, max] */
-  CMD_LIST /* cmd_list: the option and the words that follow it up to the next option */
+  CMD_LIST    /* cmd_list, not to be moved: all words up to the next option */
 } cmd_kind;
 
 typedef struct cmd_list {
-  char **words; /* borrowed from argv */
+  char **words; /* [n], borrowed from argv; with '=' there is one, and it lies in `one` */
   int n;
+  char *one;
 } cmd_list;
 
 typedef struct cmd_option {

@@ -181,16 +181,17 @@ static sp_err print_json(const convert *c, FILE *out) {
 /* --- the command --- */
 
 static const char SUMMARY[] =
-    "Reads sparse vectors from IN and writes them to OUT in another format, then tells\n"
-    "what it found: how many vectors, entries and terms, and how many are unsorted,\n"
-    "duplicate, nan, negative, zero, out of range, of unknown tokens or empty, each "
-    "with\n"
-    "its first example. Unsorted vectors are sorted, weights of a repeated term summed,\n"
-    "zeros dropped. NaN, negative weights and terms out of range are refused.\n"
+    "Reads sparse vectors from IN and writes them to OUT in another format, then\n"
+    "tells what it found: how many vectors, entries and terms, and how many are\n"
+    "unsorted, duplicate, nan, negative, zero, out of range, of unknown tokens or\n"
+    "empty, each with its first example. Unsorted vectors are sorted, weights of a\n"
+    "repeated term summed, zeros dropped. NaN, negative weights and terms out of\n"
+    "range are refused.\n"
     "\n"
-    "Formats: compact (Spindle's own, .spv), jsonl ({\"id\", \"terms\", \"weights\"}),\n"
-    "seismic ({\"id\", \"content\", \"vector\"}), anserini ({\"id\", \"contents\",\n"
-    "\"vector\"}, weights written as round(100 x weight)), csr (BigANN; keeps no ids).";
+    "Formats: compact (Spindle's own, .spv), jsonl ({\"id\", \"terms\",\n"
+    "\"weights\"}), seismic ({\"id\", \"content\", \"vector\"}), anserini ({\"id\",\n"
+    "\"contents\", \"vector\"}, weights written as round(100 x weight)), csr\n"
+    "(BigANN; keeps no ids).";
 
 static const char EXAMPLES[] =
     "  spindle convert documents.csr documents.spv\n"

@@ -7,19 +7,15 @@
 static const char NAME[] = "encode";
 
 static const char SUMMARY[] =
-    "Reads JSON lines with \"id\" (or \"_id\"), \"text\" and, for documents, \"title\" "
-    "from\n"
-    "FILE or standard input, and writes one sparse vector for each, in order. A "
-    "document\n"
-    "with a title is encoded as title, blank, text. The model is a directory as hubs "
-    "ship\n"
-    "it; 'lexical' stands for BM25 over the given texts.\n"
+    "Reads JSON lines with \"id\" (or \"_id\"), \"text\" and, for documents,\n"
+    "\"title\" from FILE or standard input, and writes one sparse vector for each,\n"
+    "in order. A document with a title is encoded as title, blank, text. The model\n"
+    "is a directory as hubs ship it; 'lexical' stands for BM25 over the given\n"
+    "texts.\n"
     "\n"
-    "Formats: jsonl ({\"id\", \"terms\", \"weights\"}), compact, seismic, anserini, csr; "
-    "by\n"
-    "the name of -o when none is given. With --resume an output that was cut short "
-    "(jsonl,\n"
-    "compact) is continued behind its last whole vector.";
+    "Formats: jsonl ({\"id\", \"terms\", \"weights\"}), compact, seismic, anserini,\n"
+    "csr; by the name of -o when none is given. With --resume an output that was\n"
+    "cut short (jsonl, compact) is continued behind its last whole vector.";
 
 static const char EXAMPLES[] =
     "  spindle encode --model splade-v3 corpus.jsonl -o corpus.spv\n"

@@ -66,16 +66,14 @@ static sp_err evaluate(eval_job *j) {
 }
 
 static const char SUMMARY[] =
-    "Asks an index the questions of a BEIR directory (queries.jsonl, qrels/SPLIT.tsv), "
-    "or\n"
-    "reads a run (TREC's six columns, or BEIR's run.json) and judgements (TREC's four\n"
-    "columns, or BEIR's table), and prints the measures of trec_eval, equal to the "
-    "fourth\n"
-    "decimal: results are ordered by score alone, equal scores by document id, "
-    "descending;\n"
-    "a grade of 1 and more is relevant; nDCG has linear gain. mrr@10 is MS MARCO's:\n"
-    "averaged over all queries of the qrels, also those without results. With an index,\n"
-    "averages are over the questions that have a positive judgement.";
+    "Asks an index the questions of a BEIR directory (queries.jsonl,\n"
+    "qrels/SPLIT.tsv), or reads a run (TREC's six columns, or BEIR's run.json) and\n"
+    "judgements (TREC's four columns, or BEIR's table), and prints the measures of\n"
+    "trec_eval, equal to the fourth decimal: results are ordered by score alone,\n"
+    "equal scores by document id, descending; a grade of 1 and more is relevant;\n"
+    "nDCG has linear gain. mrr@10 is MS MARCO's: averaged over all queries of the\n"
+    "qrels, also those without results. With an index, averages are over the\n"
+    "questions that have a positive judgement.";
 
 static const char EXAMPLES[] =
     "  spindle eval scifact.index --beir scifact --recall\n"

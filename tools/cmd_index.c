@@ -170,11 +170,10 @@ int cmd_index(int argc, char **argv) {
       {0}};
   const cmd_spec spec = {
       NAME, "INDEX --corpus FILE|DIR... | --vectors FILE",
-      "Builds an index in the new directory INDEX from a corpus, encoded by BM25 or a "
-      "model,\n"
-      "or from vectors made elsewhere (any format of 'spindle convert'). A build that "
-      "was\n"
-      "killed goes on where it stood when the same command is given again.",
+      "Builds an index in the new directory INDEX from a corpus, encoded by BM25 or a\n"
+      "model, or from vectors made elsewhere (any format of 'spindle convert'). A\n"
+      "build that was killed goes on where it stood when the same command is given\n"
+      "again.",
       options,
       "  spindle index indexes/demo --corpus data/demo\n"
       "  spindle index indexes/demo --corpus data/demo --model splade-v3\n"

@@ -6,19 +6,16 @@
 static const char NAME[] = "inspect";
 
 static const char SUMMARY[] =
-    "INDEX alone: what it holds, its parameters, the encoder's contract, and how long "
-    "its\n"
-    "vectors, lists and blocks are. With --doc: a document's stored fields and vector.\n"
-    "With --query: what the index has for each term of the query; with --doc too, what "
-    "each\n"
-    "term adds to the document's score, checked against an exact search. In place of an\n"
-    "INDEX, --model and a TEXT: the vector of the text, as a document or as a query.\n"
+    "INDEX alone: what it holds, its parameters, the encoder's contract, and how\n"
+    "long its vectors, lists and blocks are. With --doc: a document's stored fields\n"
+    "and vector. With --query: what the index has for each term of the query; with\n"
+    "--doc too, what each term adds to the document's score, checked against an\n"
+    "exact search. In place of an INDEX, --model and a TEXT: the vector of the\n"
+    "text, as a document or as a query.\n"
     "\n"
-    "Columns of a query: documents that hold the term; postings that static pruning "
-    "kept, in\n"
-    "how many blocks; the largest weight, and the largest that pruning discarded. "
-    "'listed'\n"
-    "says whether a kept posting leads to the document.";
+    "Columns of a query: documents that hold the term; postings that static pruning\n"
+    "kept, in how many blocks; the largest weight, and the largest that pruning\n"
+    "discarded. 'listed' says whether a kept posting leads to the document.";
 
 static const char EXAMPLES[] =
     "  spindle inspect wiki.idx --verify\n"

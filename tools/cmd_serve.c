@@ -31,9 +31,8 @@ int cmd_serve(int argc, char **argv) {
       {NULL, 0, CMD_FLAG, NULL, NULL, NULL, 0, 0}};
   const cmd_spec spec = {
       "serve", "INDEX... [options]",
-      "Answers questions over HTTP: JSON in, JSON out. Each index is served under the "
-      "last\n"
-      "part of its path. SIGTERM or SIGINT stop it: what was accepted is finished "
+      "Answers questions over HTTP: JSON in, JSON out. Each index is served under the\n"
+      "last part of its path. SIGTERM or SIGINT stop it: what was accepted is finished\n"
       "first.\n"
       "\n"
       "  POST /v1/indexes/NAME/search   {\"query\": \"text\", \"k\": 10}\n"

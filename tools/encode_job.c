@@ -237,6 +237,7 @@ sp_err encode_job_run(encode_job *job) {
 }
 
 sp_err encode_job_run_learning(encode_job *job) {
+  if (job->n_skip) return sp_fail(SP_EINVAL, "a lexical encoding cannot be resumed");
   chunk c = {0};
   sp_progress progress;
   sp_progress_begin(&progress, stderr, "texts", 0, 0);
@@ -247,7 +248,6 @@ sp_err encode_job_run_learning(encode_job *job) {
     bool more;
     err = text_lines_next(job->in, &line, &more);
     if (err || !more) break;
-    if (job->n_skip) return sp_fail(SP_EINVAL, "a lexical encoding cannot be resumed");
     err = add_text(&c, &line);
   }
   for (size_t i = 0; i < c.n && !err; i++) {
