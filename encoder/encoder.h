@@ -28,16 +28,16 @@ typedef struct sp_encoder_options {
   const char *device; /* "auto", "cpu" or "cuda" */
   /* CPU: "f32", or "int8": layers of 13-bit whole numbers, a decoder whose 8-bit copy
    * finds the terms that float32 then weighs: within 1 % of f32 and about twice as fast.
-   * CUDA: "bf16", "f16". "auto": f32 or bf16. */
+   * CUDA: "f16", or "bf16", which has float32's range and an eighth of f16's exactness.
+   * "auto": f32 on the CPU; f16 on a GPU, or bf16 where a weight is beyond f16's range. */
   const char *precision;
   unsigned n_threads;    /* 0: one for each processor */
   uint32_t batch_tokens; /* most tokens in one forward pass; 0: chosen */
   uint32_t max_length;   /* cut texts to this many tokens; 0: the model's own limit */
   uint32_t top_k;        /* keep the k largest weights; 0: as the model ships it */
   float threshold;       /* drop weights below; 0: none */
-  bool
-      neural_queries; /* send queries through the model even where a query table exists */
-  const char *idf; /* path of an idf.json to use as the query table; NULL: the model's */
+  bool neural_queries;   /* queries go through the network, also where there is a table */
+  const char *idf;       /* an idf.json to use as the query table; NULL: the model's */
 } sp_encoder_options;
 sp_encoder_options sp_encoder_defaults(void);
 
