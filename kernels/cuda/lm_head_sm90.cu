@@ -10,14 +10,10 @@
 // One warp feeds a ring of stages; the consumer warpgroups run without a barrier between
 // them, one ahead of the other, so that one's maxima overlap the other's products.
 // lm_head_schedule.cuh says who works on what; LM_HEAD_LOG.md what was tried and measured.
-#include <cuda.h>
-
 #include "kernels/cuda/lm_head_parts.cuh"
 #include "kernels/cuda/lm_head_schedule.cuh"
+#include "kernels/cuda/sm90.cuh"
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
-#define SP_LM_SM90 1
-#endif
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 #define SP_LM_CLUSTER __cluster_dims__(kCluster, 1, 1)
 #else
@@ -26,6 +22,8 @@
 
 namespace sp_lm {
 namespace {
+
+using namespace sp_sm90;
 
 constexpr int kGroups = 2;            // consumer warpgroups
 constexpr int kTerms = 64 * kGroups;  // rows of a block's tile
@@ -51,142 +49,7 @@ struct Params {
   Partial partial;
 };
 
-#ifdef SP_LM_SM90
-
-__device__ inline uint32_t shared_address(const void *p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ inline uint32_t cluster_rank() {
-  uint32_t r;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-  return r;
-}
-__device__ inline void cluster_sync() {
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n"
-      "barrier.cluster.wait.acquire.aligned;" ::
-          : "memory");
-}
-
-// mbarriers; `bar` is a shared-memory address.
-__device__ inline void barrier_init(uint32_t bar, uint32_t count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count));
-}
-__device__ inline void barrier_expect(uint32_t bar, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar),
-               "r"(bytes)
-               : "memory");
-}
-__device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-      "@p bra done;\n"
-      "bra again;\n"
-      "done:\n"
-      "}" ::"r"(bar),
-      "r"(parity)
-      : "memory");
-}
-// Arrives at the barrier of the same place in block `rank` of the cluster. Not with
-// .release.cluster: that costs a membar for the whole GPU every time, and nothing was
-// written that others must see.
-__device__ inline void barrier_arrive_at(uint32_t bar, uint32_t rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(bar),
-      "r"(rank)
-      : "memory");
-}
-
-__device__ inline void tma_load(uint32_t to, const CUtensorMap *map, int k, int row,
-                                uint32_t bar) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-      "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
-      "l"(map), "r"(k), "r"(row), "r"(bar)
-      : "memory");
-}
-__device__ inline void tma_load_both(uint32_t to, const CUtensorMap *map, int k, int row,
-                                     uint32_t bar) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
-      "l"(map), "r"(k), "r"(row), "r"(bar), "h"(uint16_t((1 << kCluster) - 1))
-      : "memory");
-}
-
-// A matrix of 128-byte rows in shared memory, swizzled in groups of eight rows.
-__device__ inline uint64_t matrix_descriptor(uint32_t address) {
-  return uint64_t((address & 0x3ffff) >> 4) | uint64_t(1) << 16 |
-         uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
-}
-
-// d[64 x 256] (+)= a[64 x 16] b[256 x 16]^T, asynchronously.
-#define SP_ACC8(d, i)                                                         \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), \
-      "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SP_ACC128(d)                                                                    \
-  SP_ACC8(d, 0), SP_ACC8(d, 8), SP_ACC8(d, 16), SP_ACC8(d, 24), SP_ACC8(d, 32),         \
-      SP_ACC8(d, 40), SP_ACC8(d, 48), SP_ACC8(d, 56), SP_ACC8(d, 64), SP_ACC8(d, 72),   \
-      SP_ACC8(d, 80), SP_ACC8(d, 88), SP_ACC8(d, 96), SP_ACC8(d, 104), SP_ACC8(d, 112), \
-      SP_ACC8(d, 120)
-#define SP_WGMMA(type)                                             \
-  asm volatile(                                                    \
-      "{\n"                                                        \
-      ".reg .pred p;\n"                                            \
-      "setp.ne.b32 p, %130, 0;\n"                                  \
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type \
-      " {"                                                         \
-      "%0, %1, %2, %3, %4, %5, %6, %7, "                           \
-      "%8, %9, %10, %11, %12, %13, %14, %15, "                     \
-      "%16, %17, %18, %19, %20, %21, %22, %23, "                   \
-      "%24, %25, %26, %27, %28, %29, %30, %31, "                   \
-      "%32, %33, %34, %35, %36, %37, %38, %39, "                   \
-      "%40, %41, %42, %43, %44, %45, %46, %47, "                   \
-      "%48, %49, %50, %51, %52, %53, %54, %55, "                   \
-      "%56, %57, %58, %59, %60, %61, %62, %63, "                   \
-      "%64, %65, %66, %67, %68, %69, %70, %71, "                   \
-      "%72, %73, %74, %75, %76, %77, %78, %79, "                   \
-      "%80, %81, %82, %83, %84, %85, %86, %87, "                   \
-      "%88, %89, %90, %91, %92, %93, %94, %95, "                   \
-      "%96, %97, %98, %99, %100, %101, %102, %103, "               \
-      "%104, %105, %106, %107, %108, %109, %110, %111, "           \
-      "%112, %113, %114, %115, %116, %117, %118, %119, "           \
-      "%120, %121, %122, %123, %124, %125, %126, %127"             \
-      "}, %128, %129, p, 1, 1, 0, 0;\n"                            \
-      "}\n"                                                        \
-      : SP_ACC128(d)                                               \
-      : "l"(a), "l"(b), "r"(add))
-
-template <typename T>
-__device__ inline void multiply(float (&d)[128], uint64_t a, uint64_t b, int add);
-template <>
-__device__ inline void multiply<__nv_bfloat16>(float (&d)[128], uint64_t a, uint64_t b,
-                                               int add) {
-  SP_WGMMA("bf16");
-}
-template <>
-__device__ inline void multiply<__half>(float (&d)[128], uint64_t a, uint64_t b,
-                                        int add) {
-  SP_WGMMA("f16");
-}
-
-__device__ inline void wgmma_fence() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ inline void wgmma_commit() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kPending>
-__device__ inline void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
+#ifdef SP_SM90
 
 struct Ring {  // the place in the ring of stages, and which time round
   uint32_t stage = 0, phase = 0;
@@ -218,8 +81,8 @@ __device__ inline void produce(const Params &p, const CUtensorMap *w_map,
         barrier_wait(shared.empty + 8 * ring.stage, ring.phase ^ 1);
         barrier_expect(full, kStageBytes);
         tma_load(to, w_map, d * kDepth, term, full);
-        tma_load_both(to + kTermBytes + rank * (kColBytes / kCluster), h_map, d * kDepth,
-                      row, full);
+        tma_load_all(to + kTermBytes + rank * (kColBytes / kCluster), h_map, d * kDepth,
+                     row, full, (1 << kCluster) - 1);
       }
     }
   }
@@ -431,14 +294,14 @@ __device__ inline void consume(const Params &p, const SharedMap &shared, uint32_
   }
 }
 
-#endif  // SP_LM_SM90
+#endif  // SP_SM90
 
 template <typename T, Output kOutput>
 __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
     sm90_kernel(const __grid_constant__ Params p,
                 const __grid_constant__ CUtensorMap w_map,
                 const __grid_constant__ CUtensorMap h_map) {
-#ifdef SP_LM_SM90
+#ifdef SP_SM90
   extern __shared__ uint8_t raw[];
   __shared__ __align__(8) uint64_t barriers[2 * kStages];
   SharedMap shared;
@@ -451,7 +314,7 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
       barrier_init(shared.full + 8 * i, 1);
       barrier_init(shared.empty + 8 * i, kGroups * kCluster);
     }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    barrier_init_fence();
   }
   cluster_sync();
 
@@ -557,30 +420,6 @@ Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters) {
   return s;
 }
 
-sp_err make_map(CUtensorMap *map, const void *data, sp_lm_dtype type, uint32_t dim,
-                uint32_t pitch, uint32_t rows, uint32_t box_rows) {
-  void *symbol = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t e = cudaGetDriverEntryPointByVersion(
-      "cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found);
-  if (e || found != cudaDriverEntryPointSuccess)
-    return sp_fail(SP_ECUDA, "lm_head: the driver has no cuTensorMapEncodeTiled");
-  const cuuint64_t dims[2] = {dim, rows};
-  const cuuint64_t strides[1] = {cuuint64_t(pitch) * 2};
-  const cuuint32_t box[2] = {kDepth, box_rows}, steps[2] = {1, 1};
-  const CUresult r = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(symbol)(
-      map,
-      type == SP_LM_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                         : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-      2, const_cast<void *>(data), dims, strides, box, steps,
-      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (r != CUDA_SUCCESS)
-    return sp_fail(SP_ECUDA, "lm_head: tensor map of %u rows of %u: error %d", rows, dim,
-                   int(r));
-  return SP_OK;
-}
-
 // Two strips a run, two slots a strip. A run is never longer than a pair's tiles.
 size_t max_slots(uint32_t vocab, int n_clusters) {
   const uint32_t n_pairs = (vocab + kTerms * kCluster - 1) / (kTerms * kCluster);
@@ -629,10 +468,14 @@ sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype 
   p.partial.at = reinterpret_cast<int32_t *>(
       p.partial.m + max_slots(sink.vocab, n_clusters) * (kTerms * kCluster));
   CUtensorMap w_map, h_map;
-  sp_err err = make_map(&w_map, call.w, type, call.dim, call.pitch, sink.vocab, kTerms);
+  const CUtensorMapDataType map_type = type == SP_LM_BF16
+                                           ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                           : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  sp_err err =
+      make_tensor_map(&w_map, call.w, map_type, call.dim, call.pitch, sink.vocab, kTerms);
   if (!err)
-    err = make_map(&h_map, call.h, type, call.dim, call.pitch, call.n_tokens,
-                   kCols / kCluster);
+    err = make_tensor_map(&h_map, call.h, map_type, call.dim, call.pitch, call.n_tokens,
+                          kCols / kCluster);
   if (err) return err;
   const cudaError_t e = type == SP_LM_BF16
                             ? launch_for<__nv_bfloat16>(p, w_map, h_map, output, stream)
