@@ -68,6 +68,7 @@ struct sp_backend {
   const char *precision; /* the one in use */
   uint32_t
       batch_tokens; /* tokens that make a good batch here, if the caller has no wish */
+  uint32_t window;  /* texts to tokenize, sort and cut into batches together; >= 1 */
 };
 
 /* Each reads the weights it needs from `m`, which must outlive the backend. Errors:

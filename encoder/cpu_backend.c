@@ -26,7 +26,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/lm_head.h"
 
-enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192, WEIGH = 64 };
+enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192, GOOD_WINDOW = 512, WEIGH = 64 };
 
 typedef struct buffer {
   float *data;
@@ -522,7 +522,7 @@ sp_err sp_cpu_backend_new(const sp_model *m, const sp_backend_options *o,
     return sp_fail(SP_EINVAL, "the CPU computes in f32 or int8, not in %s", precision);
   cpu_backend *b = calloc(1, sizeof *b);
   if (!b) return sp_fail(SP_ENOMEM, "CPU backend: out of memory");
-  b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH};
+  b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH, GOOD_WINDOW};
   pthread_mutex_init(&b->lock, NULL);
   b->ops = sp_dense_ops_at(sp_cpu_detect());
   if (int8) {

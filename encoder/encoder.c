@@ -45,6 +45,10 @@ bool sp_encoder_query_weights(const sp_encoder *e, float *weight) {
   return e->ops->query_weights && e->ops->query_weights(e, weight);
 }
 
+uint32_t sp_encoder_window(const sp_encoder *e) {
+  return e->ops->window ? e->ops->window(e) : 1;
+}
+
 uint32_t sp_encoder_token_dim(const sp_encoder *e) {
   return e->ops->token_dim ? e->ops->token_dim(e) : 0;
 }

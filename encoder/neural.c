@@ -55,6 +55,10 @@ static sp_err neural_encode(sp_encoder *base, sp_side side, const sp_text *texts
   return neural_run(e, &w, texts, n, out, NULL);
 }
 
+static uint32_t neural_window(const sp_encoder *base) {
+  return ((const neural *)base)->window;
+}
+
 static uint32_t neural_token_dim(const sp_encoder *base) {
   return ((const neural *)base)->model->tokens.linear.weight.rows;
 }
@@ -146,6 +150,7 @@ static const sp_encoder_ops NEURAL_OPS = {.tag = 'm',
                                           .contract = neural_contract,
                                           .save = neural_save,
                                           .query_weights = neural_query_weights,
+                                          .window = neural_window,
                                           .token_dim = neural_token_dim,
                                           .encode_tokens = neural_encode_tokens};
 
@@ -240,6 +245,7 @@ static sp_err open_parts(neural *e, const char *dir, const sp_encoder_options *o
   if (!err) err = open_backend(e, o);
   if (err) return err;
   e->batch_tokens = o->batch_tokens ? o->batch_tokens : e->backend->batch_tokens;
+  e->window = e->backend->window < NEURAL_WINDOW ? e->backend->window : NEURAL_WINDOW;
   return SP_OK;
 }
 

@@ -15,6 +15,8 @@
 #include "encoder/query_table.h"
 #include "encoder/tokenizer.h"
 
+enum { NEURAL_WINDOW = 4096 }; /* most texts in a window */
+
 /* Slots 0 and 1 take turns with documents, the others are lent to queries. */
 enum { DOCUMENT_SLOTS = 2, QUERY_SLOTS = 2, N_SLOTS = DOCUMENT_SLOTS + QUERY_SLOTS };
 
@@ -55,6 +57,7 @@ typedef struct neural {
   uint32_t max_length; /* ids of a text */
   uint32_t top_k;      /* 0: all */
   float threshold;
+  uint32_t window;       /* texts that are cut into batches together */
   uint32_t batch_tokens; /* shrinks when a batch does not fit the device */
   uint64_t model_hash;
 

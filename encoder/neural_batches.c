@@ -9,7 +9,7 @@
 
 #include "encoder/neural.h"
 
-enum { WINDOW = 4096, PIECE = 64, N_PIECES = WINDOW / PIECE };
+enum { PIECE = 64, N_PIECES = NEURAL_WINDOW / PIECE };
 
 /* A window's ids, one text_ids for each piece of texts that a thread tokenized. */
 typedef struct window {
@@ -20,7 +20,7 @@ typedef struct window {
   text_ids pieces[N_PIECES];
   struct length_of {
     uint32_t text, n;
-  } order[WINDOW]; /* longest first */
+  } order[NEURAL_WINDOW]; /* longest first */
   pthread_t thread;
   bool started;
   sp_err err;
@@ -82,7 +82,7 @@ static void *window_thread(void *arg) {
 /* Points the window at texts and tokenizes them, on another thread if `ahead`. */
 static void begin_window(window *w, const sp_text *texts, size_t n, bool ahead) {
   w->texts = texts;
-  w->n = n < WINDOW ? n : WINDOW;
+  w->n = n < w->e->window ? n : w->e->window;
   w->message[0] = '\0';
   w->started = ahead && n && !pthread_create(&w->thread, NULL, window_thread, w);
   if (!w->started) tokenize_window(w);
@@ -347,17 +347,18 @@ static void return_query_slot(neural *e, uint32_t slot) {
 sp_err neural_run(neural *e, const wish *w, const sp_text *texts, size_t n,
                   sp_vec *vectors, sp_token_rows *rows) {
   if (n == 0) return SP_OK;
-  window *now = new_window(e, w), *next = n > WINDOW ? new_window(e, w) : NULL;
-  sp_err err = now && (next || n <= WINDOW) ? SP_OK : SP_ENOMEM;
+  const size_t size = e->window;
+  window *now = new_window(e, w), *next = n > size ? new_window(e, w) : NULL;
+  sp_err err = now && (next || n <= size) ? SP_OK : SP_ENOMEM;
   bool query = w->side == SP_QUERY;
   run r = {.e = e, .n_slots = query ? 1 : DOCUMENT_SLOTS};
   if (query && !err) r.base = borrow_query_slot(e);
   if (!err) begin_window(now, texts, n, false);
-  for (size_t at = 0; at < n && !err; at += WINDOW) {
+  for (size_t at = 0; at < n && !err; at += size) {
     err = end_window(now);
     if (err) break;
-    bool more = n - at > WINDOW;
-    if (more) begin_window(next, texts + at + WINDOW, n - at - WINDOW, true);
+    bool more = n - at > size;
+    if (more) begin_window(next, texts + at + size, n - at - size, true);
     r.w = now;
     r.vectors = vectors ? vectors + at : NULL;
     r.rows = rows ? rows + at : NULL;

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "encoder/backend.h"
+#include "tests/argmax_goldens.h"
 #include "tests/cuda_fixture.h"
 #include "tests/encoder_goldens.h"
 
@@ -195,6 +196,46 @@ static void token_vectors_are_those_of_the_model(void **state) {
   sp_model_close(m);
 }
 
+/* Which token said a term: the f16 head over the GPU's own hidden states. */
+static void terms_come_from_the_golden_tokens(void **state) {
+  (void)state;
+  needs_device();
+  argmax_goldens a;
+  argmax_goldens_open(&a);
+  sp_backend *b;
+  const sp_backend_options o = {.precision = "f16", .n_slots = 1};
+  expect_ok(sp_cuda_backend_new(a.model, &o, &b));
+  float *y = argmax_goldens_states(&a, b);
+  const size_t n = a.lines.n * a.vocab;
+  void *w = rows_to_device(SP_CUDA_F16, a.decoder, a.vocab, a.dim, a.dim);
+  void *h = rows_to_device(SP_CUDA_F16, y, a.batch.n_tokens, a.dim, a.dim);
+  void *bias = to_device(a.bias, a.vocab * sizeof *a.bias);
+  void *d_out = device_bytes(n * sizeof(float), 0xff);
+  void *d_argmax = device_bytes(n * sizeof(int32_t), 0xff);
+  const sp_lm_head_config c = {.w = w,
+                               .bias = bias,
+                               .vocab = a.vocab,
+                               .dim = a.dim,
+                               .dtype = SP_LM_F16,
+                               .log1p_times = a.model->log1p_times};
+  sp_lm_head *head;
+  expect_ok(sp_lm_head_new(&c, &head));
+  const sp_lm_texts texts = argmax_goldens_texts(&a);
+  expect_ok(sp_lm_head_dense(head, h, a.batch.n_tokens, &texts, d_out, d_argmax, NULL));
+  float *out = malloc(n * sizeof *out);
+  int32_t *argmax = malloc(n * sizeof *argmax);
+  assert_non_null(out);
+  assert_non_null(argmax);
+  from_device(out, d_out, n * sizeof *out);
+  from_device(argmax, d_argmax, n * sizeof *argmax);
+  argmax_goldens_expect(&a, out, argmax, 0.05, 0.05);
+  sp_lm_head_free(head);
+  cudaFree(w), cudaFree(h), cudaFree(bias), cudaFree(d_out), cudaFree(d_argmax);
+  free(argmax), free(out), free(y);
+  b->ops->free(b);
+  argmax_goldens_close(&a);
+}
+
 /* A text's vector does not depend on what else is in the batch, beyond rounding: products of
  * another size may be summed in another order. Also: empty texts, top_k, threshold. */
 static void a_text_alone_gives_what_it_gives_in_a_batch(void **state) {
@@ -310,8 +351,10 @@ static void a_precision_that_cuda_lacks_is_refused(void **state) {
 
 int main(void) {
   enum { N_CASES = sizeof CASES / sizeof *CASES };
-  struct CMUnitTest tests[2 * N_CASES + 5] = {
+  enum { N_OTHERS = 6 };
+  struct CMUnitTest tests[2 * N_CASES + N_OTHERS] = {
       cmocka_unit_test(token_vectors_are_those_of_the_model),
+      cmocka_unit_test(terms_come_from_the_golden_tokens),
       cmocka_unit_test(a_text_alone_gives_what_it_gives_in_a_batch),
       cmocka_unit_test(memory_stays_flat),
       cmocka_unit_test(a_full_device_is_out_of_memory_and_no_more),
@@ -319,10 +362,11 @@ int main(void) {
   };
   for (size_t i = 0; i < N_CASES; i++) {
     void *state = (void *)(uintptr_t)&CASES[i];
-    tests[5 + 2 * i] = (struct CMUnitTest){CASES[i].vectors, f16_gives_the_golden_vectors,
-                                           NULL, NULL, state};
-    tests[6 + 2 * i] = (struct CMUnitTest){
-        CASES[i].vectors, bf16_gives_the_golden_vectors, NULL, NULL, state};
+    struct CMUnitTest *t = &tests[N_OTHERS + 2 * i];
+    t[0] = (struct CMUnitTest){CASES[i].vectors, f16_gives_the_golden_vectors, NULL, NULL,
+                               state};
+    t[1] = (struct CMUnitTest){CASES[i].vectors, bf16_gives_the_golden_vectors, NULL,
+                               NULL, state};
   }
   return cmocka_run_group_tests_name("cuda_golden", tests, NULL, NULL);
 }

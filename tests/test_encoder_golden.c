@@ -7,6 +7,8 @@
 
 #include "base/file.h"
 #include "encoder/neural.h"
+#include "kernels/cpu/lm_head.h"
+#include "tests/argmax_goldens.h"
 #include "tests/encoder_goldens.h"
 #include "tests/harness.h"
 
@@ -207,6 +209,62 @@ static void colbert_gives_the_golden_token_vectors(void **state) {
   goldens_free(&g);
 }
 
+/* Which token said a term: the float32 head over the CPU backend's own hidden states. */
+static void terms_come_from_the_golden_tokens(void **state) {
+  (void)state;
+  argmax_goldens a;
+  argmax_goldens_open(&a);
+  sp_backend *b;
+  const sp_backend_options o = {.n_slots = 1, .n_threads = 2};
+  assert_int_equal(sp_cpu_backend_new(a.model, &o, &b), SP_OK);
+  float *y = argmax_goldens_states(&a, b);
+  const size_t n = a.lines.n * a.vocab;
+  float *out = malloc(n * sizeof *out);
+  int32_t *argmax = malloc(n * sizeof *argmax);
+  assert_non_null(out);
+  assert_non_null(argmax);
+  sp_pool *pool;
+  assert_int_equal(sp_pool_new(2, &pool), SP_OK);
+  const sp_lm_cpu head = {.w = a.decoder,
+                          .bias = a.bias,
+                          .vocab = a.vocab,
+                          .dim = a.dim,
+                          .log1p_times = a.model->log1p_times};
+  const sp_lm_texts texts = argmax_goldens_texts(&a);
+  assert_int_equal(sp_lm_cpu_dense(&head, y, a.batch.n_tokens, &texts, pool, out, argmax),
+                   SP_OK);
+  argmax_goldens_expect(&a, out, argmax, 1e-4, 1e-4);
+  sp_pool_free(pool);
+  free(argmax), free(out), free(y);
+  b->ops->free(b);
+  argmax_goldens_close(&a);
+}
+
+/* Calls that take whole windows are cut into the same batches as one call for all. */
+static void calls_of_whole_windows_change_nothing(void **state) {
+  (void)state;
+  sp_encoder *e = open_encoder(MODEL "bert-splade-tiny", (sp_encoder_options){0});
+  const size_t window = sp_encoder_window(e), n = 2 * window + 100;
+  static const char WORDS[] = "the river runs over seven old stones, and a heron waits";
+  sp_text *texts = calloc(n, sizeof *texts);
+  for (size_t i = 0; i < n; i++)
+    texts[i] = (sp_text){WORDS + i % 17, 1 + (i * 7) % (sizeof WORDS - 18)};
+  sp_vec *whole = calloc(n, sizeof *whole), *parts = calloc(n, sizeof *parts);
+  assert_int_equal(sp_encoder_encode(e, SP_DOCUMENT, texts, n, whole), SP_OK);
+  for (size_t at = 0; at < n; at += window)
+    assert_int_equal(sp_encoder_encode(e, SP_DOCUMENT, texts + at,
+                                       n - at < window ? n - at : window, parts + at),
+                     SP_OK);
+  for (size_t i = 0; i < n; i++) {
+    assert_int_equal(whole[i].n, parts[i].n);
+    assert_memory_equal(whole[i].terms, parts[i].terms, whole[i].n * sizeof(uint32_t));
+    assert_memory_equal(whole[i].weights, parts[i].weights, whole[i].n * sizeof(float));
+    sp_vec_free(&whole[i]), sp_vec_free(&parts[i]);
+  }
+  free(whole), free(parts), free(texts);
+  sp_encoder_free(e);
+}
+
 /* One text alone, in small batches or beside many others: the same vector. */
 static void batches_and_threads_do_not_change_vectors(void **state) {
   (void)state;
@@ -257,7 +315,7 @@ static void token_vectors_come_with_the_sparse_vector(void **state) {
 
 int main(void) {
   enum { N_ROWS = sizeof ROWS / sizeof *ROWS };
-  struct CMUnitTest tests[N_ROWS + 4];
+  struct CMUnitTest tests[N_ROWS + 6];
   for (size_t i = 0; i < N_ROWS; i++)
     tests[i] = (struct CMUnitTest){ROWS[i].vectors, model_gives_the_golden_vectors, NULL,
                                    NULL, (void *)(uintptr_t)&ROWS[i]};
@@ -269,5 +327,9 @@ int main(void) {
       (struct CMUnitTest)cmocka_unit_test(token_vectors_come_with_the_sparse_vector);
   tests[N_ROWS + 3] =
       (struct CMUnitTest)cmocka_unit_test(quantized_kernels_stay_within_one_percent);
+  tests[N_ROWS + 4] =
+      (struct CMUnitTest)cmocka_unit_test(terms_come_from_the_golden_tokens);
+  tests[N_ROWS + 5] =
+      (struct CMUnitTest)cmocka_unit_test(calls_of_whole_windows_change_nothing);
   return cmocka_run_group_tests_name("encoder_golden", tests, NULL, NULL);
 }

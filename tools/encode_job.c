@@ -9,9 +9,11 @@
 #include "base/progress.h"
 
 /* Chunks begin small, so that the first vectors come soon, and grow until one takes about
- * two seconds: large enough to sort texts by length, small enough to lose little in a crash. */
+ * two seconds: large enough to keep a device busy, small enough to lose little in a crash.
+ * They are whole windows of the encoder's, so how they grew shows in no vector, nor where an
+ * earlier run ended: it is gone on with from the last window that it finished. */
 enum { N_CHUNKS = 3, FIRST_TEXTS = 256, MOST_TEXTS = 32768 };
-static const size_t MOST_BYTES = (size_t)64 << 20;
+static const size_t GOOD_BYTES = (size_t)32 << 20, MOST_BYTES = (size_t)128 << 20;
 static const double GOOD_SECONDS = 2;
 
 typedef enum chunk_state { EMPTY, READ, ENCODED } chunk_state;
@@ -34,7 +36,9 @@ typedef struct stages {
   pthread_mutex_t lock;
   pthread_cond_t moved; /* a chunk changed its state, or err was set */
   size_t wanted;        /* texts in the next chunk */
+  uint64_t window;      /* of the encoder: chunks are multiples of it */
   uint64_t to_skip;     /* the reader's own count */
+  uint64_t to_drop;     /* the writer's own: encoded again, but there already */
   sp_err err;
   char message[1024];
 } stages;
@@ -106,12 +110,17 @@ static text_line line_at(const chunk *c, size_t i) {
                      .n_text = p->n_text};
 }
 
+/* Enough bytes: at a window's end, unless the window is too large for that. */
+static bool is_full(const stages *s, const chunk *c) {
+  return c->bytes.n >= (c->n % s->window == 0 ? GOOD_BYTES : MOST_BYTES);
+}
+
 /* Fills the chunk with the next texts; the texts point into its bytes. */
 static sp_err fill(stages *s, chunk *c, size_t wanted) {
   c->n = 0;
   c->last = false;
   sp_buf_clear(&c->bytes);
-  while (c->n < wanted && c->bytes.n < MOST_BYTES) {
+  while (c->n < wanted && !is_full(s, c)) {
     text_line line;
     bool more;
     sp_err err = text_lines_next(s->job->in, &line, &more);
@@ -153,8 +162,13 @@ static void *reader(void *arg) {
   return NULL;
 }
 
-static sp_err write_chunk(encode_job *job, const chunk *c, sp_progress *progress) {
+static sp_err write_chunk(encode_job *job, const chunk *c, uint64_t *to_drop,
+                          sp_progress *progress) {
   for (size_t i = 0; i < c->n; i++) {
+    if (*to_drop) {
+      --*to_drop;
+      continue;
+    }
     text_line line = line_at(c, i);
     sp_err err = vector_output_put(job->out, &line, &c->vectors[i]);
     if (err) return err;
@@ -170,7 +184,7 @@ static void *writer(void *arg) {
   for (size_t i = 0;; i++) {
     chunk *c = await(s, i, ENCODED);
     if (!c) break;
-    sp_err err = write_chunk(s->job, c, &progress);
+    sp_err err = write_chunk(s->job, c, &s->to_drop, &progress);
     if (err) {
       give_up(s, err);
       break;
@@ -218,7 +232,12 @@ static void free_chunk(chunk *c) {
 }
 
 sp_err encode_job_run(encode_job *job) {
-  stages s = {.job = job, .wanted = FIRST_TEXTS, .to_skip = job->n_skip};
+  const uint64_t window = sp_encoder_window(job->encoder);
+  stages s = {.job = job,
+              .window = window,
+              .wanted = (FIRST_TEXTS + window - 1) / window * window,
+              .to_skip = job->n_skip / window * window,
+              .to_drop = job->n_skip % window};
   pthread_mutex_init(&s.lock, NULL);
   pthread_cond_init(&s.moved, NULL);
   pthread_t threads[2];
@@ -258,7 +277,8 @@ sp_err encode_job_run_learning(encode_job *job) {
   }
   for (size_t i = 0; i < c.n && !err; i++)
     sp_encoder_finish_document(job->encoder, &c.vectors[i]);
-  if (!err) err = write_chunk(job, &c, &progress);
+  uint64_t to_drop = 0;
+  if (!err) err = write_chunk(job, &c, &to_drop, &progress);
   sp_progress_end(&progress);
   free_chunk(&c);
   return err;
