@@ -228,17 +228,37 @@ static bool short_decimal(const char *at, const char *end, double *x) {
   return true;
 }
 
+/* The words that are numbers; 0 where none is next. */
+static double take_number_word(sp_json_scan *s) {
+  return take_word(s, "NaN")         ? NAN
+         : take_word(s, "Infinity")  ? INFINITY
+         : take_word(s, "-Infinity") ? -INFINITY
+                                     : 0;
+}
+
 bool sp_json_scan_number(sp_json_scan *s, double *x) {
   if (s->fault) return false;
-  char c = look(s);
-  if (c == 'N' || c == 'I' || (c == '-' && s->at + 1 < s->end && s->at[1] == 'I')) {
-    *x = c == 'N' ? NAN : c == 'I' ? INFINITY : -INFINITY;
-    if (take_word(s, c == 'N' ? "NaN" : c == 'I' ? "Infinity" : "-Infinity")) return true;
-    return fail(s, "expected a number");
-  }
+  look(s);
   const char *end = number_end(s->at, s->end);
+  if (!end && (*x = take_number_word(s)) != 0) return true;
   if (!end) return fail(s, "expected a number");
   if (!short_decimal(s->at, end, x)) *x = strtod(s->at, NULL);
+  s->at = end;
+  return true;
+}
+
+bool sp_json_scan_integer(sp_json_scan *s, int64_t *x) {
+  if (s->fault) return false;
+  look(s);
+  const char *end = number_end(s->at, s->end);
+  bool negative = end && *s->at == '-', fits = end != NULL;
+  int64_t value = 0; /* below zero: there the range is larger */
+  for (const char *at = s->at + negative; fits && at < end; at++)
+    fits = *at >= '0' && *at <= '9' && !__builtin_mul_overflow(value, 10, &value) &&
+           !__builtin_sub_overflow(value, *at - '0', &value);
+  if (!fits || (!negative && value == INT64_MIN))
+    return fail(s, "expected a whole number");
+  *x = negative ? value : -value;
   s->at = end;
   return true;
 }
@@ -255,13 +275,19 @@ static bool skip_string(sp_json_scan *s) {
   return true;
 }
 
+static bool skip_number(sp_json_scan *s) {
+  const char *end = number_end(s->at, s->end);
+  if (!end) return take_number_word(s) != 0 || fail(s, "expected a number");
+  s->at = end;
+  return true;
+}
+
 static bool skip_scalar(sp_json_scan *s, char kind) {
-  double x;
   switch (kind) {
     case '"':
       return skip_string(s);
     case '0':
-      return sp_json_scan_number(s, &x);
+      return skip_number(s);
     case 't':
     case 'n':
       return take_word(s, "true") || take_word(s, "false") || take_word(s, "null") ||
@@ -287,7 +313,7 @@ bool sp_json_scan_skip(sp_json_scan *s) {
     char kind = sp_json_scan_peek(s);
     bool first = kind == '{' || kind == '[';
     if (first) {
-      if (depth == MAX_DEPTH) return fail(s, "nested too deep");
+      if (depth == MAX_DEPTH) return fail(s, "nested beyond the parsing depth of 512");
       object[depth++] = kind == '{';
     } else if (!skip_scalar(s, kind)) {
       return false;

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
@@ -38,6 +39,9 @@ bool sp_json_scan_string(sp_json_scan *s, sp_buf *scratch, const char **text, si
 
 /* A number, rounded correctly; beyond double's range infinite. */
 bool sp_json_scan_number(sp_json_scan *s, double *x);
+
+/* A number without fraction and exponent that fits 64 bits. */
+bool sp_json_scan_integer(sp_json_scan *s, int64_t *x);
 
 /* Passes over any value, at most 512 levels deep. */
 bool sp_json_scan_skip(sp_json_scan *s);

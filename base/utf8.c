@@ -1,6 +1,8 @@
 /* base/utf8.c - decoding UTF-8 by hand: utf8proc stops at the first fault, we go on. */
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t sp_utf8_next(const char *s, size_t n, uint32_t *code) {
   const unsigned char *p = (const unsigned char *)s;
   *code = 0xfffd;
@@ -45,6 +47,14 @@ size_t sp_utf8_put(uint32_t code, char out[4]) {
 bool sp_utf8_valid(const char *s, size_t n) {
   for (size_t i = 0; i < n;) {
     uint32_t code;
+    uint64_t eight;
+    if (n - i >= sizeof eight) { /* most of most texts is ASCII */
+      memcpy(&eight, s + i, sizeof eight);
+      if (!(eight & 0x8080808080808080u)) {
+        i += sizeof eight;
+        continue;
+      }
+    }
     size_t took = sp_utf8_next(s + i, n - i, &code);
     bool written =
         took == 3 && (unsigned char)s[i] == 0xef; /* U+FFFD itself, in the text */

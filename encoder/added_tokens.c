@@ -44,31 +44,29 @@ static bool stands_alone(const char *s, size_t n, size_t begin, size_t end) {
   return true;
 }
 
-static size_t blanks_before(const sp_unicode *u, const char *s, size_t begin,
-                            size_t from) {
+static size_t blanks_before(const char *s, size_t begin, size_t from) {
   while (begin > from) {
     uint32_t code;
     size_t last = sp_char_before(s, begin);
     sp_char_at(s + last, &code);
-    if (last < from || !(sp_unicode_flags(u, code) & SP_CHAR_SPACE)) break;
+    if (last < from || !(sp_unicode_flags(code) & SP_CHAR_SPACE)) break;
     begin = last;
   }
   return begin;
 }
 
-static size_t blanks_after(const sp_unicode *u, const char *s, size_t n, size_t end) {
+static size_t blanks_after(const char *s, size_t n, size_t end) {
   while (end < n) {
     uint32_t code;
     size_t took = sp_char_at(s + end, &code);
-    if (!(sp_unicode_flags(u, code) & SP_CHAR_SPACE)) break;
+    if (!(sp_unicode_flags(code) & SP_CHAR_SPACE)) break;
     end += took;
   }
   return end;
 }
 
-bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode *u,
-                   const char *s, size_t n, size_t from, size_t *at,
-                   sp_added_match *out) {
+bool sp_added_next(const sp_added *a, const sp_added_set *set, const char *s, size_t n,
+                   size_t from, size_t *at, sp_added_match *out) {
   if (!set->any) return false;
   for (size_t i = *at; i < n; i++) {
     if (!set->begins[(uint8_t)s[i]]) continue;
@@ -82,8 +80,8 @@ bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode 
       continue;
     }
     out->token = t;
-    out->begin = t->lstrip ? blanks_before(u, s, i, from) : i;
-    out->end = t->rstrip ? blanks_after(u, s, n, i + took) : i + took;
+    out->begin = t->lstrip ? blanks_before(s, i, from) : i;
+    out->end = t->rstrip ? blanks_after(s, n, i + took) : i + took;
     return true;
   }
   *at = n;
@@ -163,7 +161,7 @@ static sp_err pattern_of(const sp_tokenizer *t, const sp_added_token *a,
   sp_err err = sp_draft_set(draft, a->content, a->n, 0, false);
   if (!err) normal = draft;
   if (!err && a->normalized)
-    err = sp_normalizer_run(&t->normalizer, t->unicode, draft, scratch, &normal);
+    err = sp_normalizer_run(&t->normalizer, draft, scratch, &normal);
   if (err) return err;
   *n = normal->n;
   *s = malloc(normal->n + 1);

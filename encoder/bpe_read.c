@@ -43,20 +43,32 @@ typedef struct pair {
   size_t n_left, n_right;
 } pair;
 
-static bool read_pair(const json_t *o, pair *out) {
-  if (json_is_array(o) && json_array_size(o) == 2) {
-    const json_t *left = json_array_get(o, 0), *right = json_array_get(o, 1);
-    *out = (pair){json_string_value(left), json_string_value(right),
-                  json_string_length(left), json_string_length(right)};
-    return out->left && out->right;
+static bool read_half(sp_json_scan *s, bool *first, sp_buf *scratch, const char **half,
+                      size_t *n) {
+  return sp_json_scan_element(s, first) && sp_json_scan_peek(s) == '"' &&
+         sp_json_scan_string(s, scratch, half, n);
+}
+
+/* Borrowed from the text or from scratch[2]. */
+static bool read_pair(sp_json_scan *s, sp_buf *scratch, pair *out) {
+  char kind = sp_json_scan_peek(s);
+  if (kind == '[') {
+    bool first = true;
+    return read_half(s, &first, &scratch[0], &out->left, &out->n_left) &&
+           read_half(s, &first, &scratch[1], &out->right, &out->n_right) &&
+           !sp_json_scan_element(s, &first) && !s->fault;
   }
-  const char *s = json_string_value(o);
-  if (!s) return false;
-  size_t n = json_string_length(o);
-  const char *blank = memchr(s, ' ', n);
+  const char *both;
+  size_t n;
+  if (kind != '"' || !sp_json_scan_string(s, &scratch[0], &both, &n)) return false;
+  const char *blank = memchr(both, ' ', n);
   if (!blank) return false;
-  *out = (pair){s, blank + 1, (size_t)(blank - s), n - (size_t)(blank - s) - 1};
+  *out = (pair){both, blank + 1, (size_t)(blank - both), n - (size_t)(blank - both) - 1};
   return !memchr(out->right, ' ', out->n_right);
+}
+
+static int shown(size_t n) {
+  return n > 40 ? 40 : (int)n;
 }
 
 static sp_err add_merge(sp_bpe *m, const sp_vocab *v, const pair *p, sp_buf *joined,
@@ -72,29 +84,39 @@ static sp_err add_merge(sp_bpe *m, const sp_vocab *v, const pair *p, sp_buf *joi
   uint32_t result = sp_vocab_find(v, joined->n ? joined->data : "", joined->n);
   if (left == UINT32_MAX || right == UINT32_MAX || result == UINT32_MAX)
     return sp_fail(SP_EFORMAT,
-                   "%s: merge %u, \"%.40s\" and \"%.40s\": a half or the whole is not in "
+                   "%s: merge %u, \"%.*s\" and \"%.*s\": a half or the whole is not in "
                    "the vocabulary",
-                   where, m->merges.n, p->left, p->right);
+                   where, m->merges.n, shown(p->n_left), p->left, shown(p->n_right),
+                   p->right);
   struct sp_merge *slot = slot_of(&m->merges, left, right);
   *slot = (struct sp_merge){left, right, m->merges.n}; /* the last of equals counts */
   m->merges.result[m->merges.n++] = result;
   return SP_OK;
 }
 
-static sp_err read_merges(sp_bpe *m, const sp_vocab *v, const json_t *list,
+static size_t count_elements(sp_json_scan s) {
+  size_t n = 0;
+  for (bool first = true; sp_json_scan_element(&s, &first); n++) sp_json_scan_skip(&s);
+  return n;
+}
+
+static sp_err read_merges(sp_bpe *m, const sp_vocab *v, const sp_member *list,
                           const char *where) {
-  if (!json_is_array(list))
+  if (sp_member_kind(list) != '[')
     return sp_fail(SP_EFORMAT, "%s: the model has no list \"merges\"", where);
-  size_t n = json_array_size(list);
-  sp_err err = make_slots(&m->merges, n, where);
-  sp_buf joined = {0};
-  for (size_t i = 0; i < n && !err; i++) {
+  sp_json_scan s = list->scan;
+  sp_err err = make_slots(&m->merges, count_elements(s), where);
+  sp_buf joined = {0}, scratch[2] = {{0}, {0}};
+  for (bool first = true; !err && sp_json_scan_element(&s, &first);) {
     pair p;
-    err = read_pair(json_array_get(list, i), &p)
+    err = read_pair(&s, scratch, &p)
               ? add_merge(m, v, &p, &joined, where)
-              : sp_fail(SP_EFORMAT, "%s: merge %zu is no pair of tokens", where, i);
+              : sp_fail(SP_EFORMAT, "%s: merge %u is no pair of tokens", where,
+                        m->merges.n);
   }
   sp_buf_free(&joined);
+  sp_buf_free(&scratch[0]);
+  sp_buf_free(&scratch[1]);
   return err;
 }
 
@@ -153,14 +175,14 @@ static void find_units(sp_bpe *m, const sp_vocab *v) {
   if (!sp_vocab_find_bytes(v, m->fallback) || m->byte_level) m->byte_fallback = false;
 }
 
-sp_err sp_bpe_read(sp_bpe *m, sp_vocab *v, const json_t *model, bool byte_level,
+sp_err sp_bpe_read(sp_bpe *m, sp_vocab *v, const sp_model_file *f, bool byte_level,
                    const char *where) {
   m->vocab = v;
   m->byte_level = byte_level;
-  sp_err err = sp_vocab_read(v, json_object_get(model, "vocab"), where);
-  if (!err) err = read_flags(m, model, where);
-  if (!err) err = read_unk(m, v, model, where);
-  if (!err) err = read_merges(m, v, json_object_get(model, "merges"), where);
+  sp_err err = sp_vocab_read(v, &f->vocab, where);
+  if (!err) err = read_flags(m, f->facts, where);
+  if (!err) err = read_unk(m, v, f->facts, where);
+  if (!err) err = read_merges(m, v, &f->merges, where);
   if (!err) find_units(m, v);
   return err;
 }

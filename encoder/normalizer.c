@@ -9,14 +9,14 @@
 
 /* ---- running ---- */
 
-static sp_err lowercase(const sp_unicode *u, const sp_draft *in, sp_draft *out) {
+static sp_err lowercase(const sp_draft *in, sp_draft *out) {
   sp_edit e = sp_edit_begin(in, 0, out);
   for (size_t i = 0; i < in->n && !e.err;) {
     uint32_t code, lower[2];
     i += sp_char_at(in->bytes + i, &code);
     size_t n = 1;
     lower[0] = code;
-    if (sp_unicode_flags(u, code) & SP_CHAR_LOWERS) n = sp_unicode_lower(code, lower);
+    if (sp_unicode_flags(code) & SP_CHAR_LOWERS) n = sp_unicode_lower(code, lower);
     sp_edit_put(&e, lower[0], 0);
     if (n > 1) sp_edit_put(&e, lower[1], 1);
   }
@@ -43,20 +43,19 @@ static sp_err strip_accents(const sp_draft *in, sp_draft *out) {
   return e.err;
 }
 
-static bool is_space_at(const sp_unicode *u, const char *s, size_t *took) {
+static bool is_space_at(const char *s, size_t *took) {
   uint32_t code;
   *took = sp_char_at(s, &code);
-  return sp_unicode_flags(u, code) & SP_CHAR_SPACE;
+  return sp_unicode_flags(code) & SP_CHAR_SPACE;
 }
 
-static sp_err strip(const sp_norm_step *step, const sp_unicode *u, const sp_draft *in,
-                    sp_draft *out) {
+static sp_err strip(const sp_norm_step *step, const sp_draft *in, sp_draft *out) {
   size_t begin = 0, end = in->n, took;
-  while (step->left && begin < end && is_space_at(u, in->bytes + begin, &took))
+  while (step->left && begin < end && is_space_at(in->bytes + begin, &took))
     begin += took;
   while (step->right && end > begin) {
     size_t last = sp_char_before(in->bytes, end);
-    if (!is_space_at(u, in->bytes + last, &took)) break;
+    if (!is_space_at(in->bytes + last, &took)) break;
     end = last;
   }
   sp_edit e = sp_edit_begin(in, begin, out);
@@ -115,39 +114,39 @@ static sp_err replace(const sp_norm_step *step, const sp_draft *in, sp_draft *ou
   return e.err;
 }
 
-static sp_err run_step(const sp_norm_step *step, const sp_unicode *u, const sp_draft *in,
-                       sp_draft *out, sp_pending *pending) {
+static sp_err run_step(const sp_norm_step *step, const sp_draft *in, sp_draft *out,
+                       sp_pending *pending) {
   switch (step->kind) {
     case SP_NORM_BERT:
-      return sp_norm_bert(step, u, in, out, pending);
+      return sp_norm_bert(step, in, out, pending);
     case SP_NORM_NFC:
     case SP_NORM_NFD:
     case SP_NORM_NFKC:
     case SP_NORM_NFKD:
-      return sp_norm_forms(step->kind, u, in, out, pending);
+      return sp_norm_forms(step->kind, in, out, pending);
     case SP_NORM_LOWERCASE:
-      return lowercase(u, in, out);
+      return lowercase(in, out);
     case SP_NORM_STRIP_ACCENTS:
       return strip_accents(in, out);
     case SP_NORM_STRIP:
-      return strip(step, u, in, out);
+      return strip(step, in, out);
     case SP_NORM_PREPEND:
       return prepend(step, in, out);
     case SP_NORM_REPLACE:
       return replace(step, in, out);
     case SP_NORM_PRECOMPILED:
-      return sp_norm_precompiled(&step->map, u, in, out);
+      return sp_norm_precompiled(&step->map, in, out);
   }
   return SP_OK;
 }
 
-sp_err sp_normalizer_run(const sp_normalizer *z, const sp_unicode *u, const sp_draft *in,
+sp_err sp_normalizer_run(const sp_normalizer *z, const sp_draft *in,
                          sp_norm_scratch *scratch, const sp_draft **out) {
   *out = in;
   for (size_t i = 0; i < z->n; i++) {
     sp_draft *next =
         *out == &scratch->drafts[0] ? &scratch->drafts[1] : &scratch->drafts[0];
-    sp_err err = run_step(&z->steps[i], u, *out, next, &scratch->pending);
+    sp_err err = run_step(&z->steps[i], *out, next, &scratch->pending);
     if (err) return err;
     *out = next;
   }

@@ -124,15 +124,15 @@ static void put(sp_edit *e, const char *with, size_t n_old) {
 
 /* Where the grapheme cluster that begins at s[i] ends (UAX #29, without the joining of
  * Hangul, flags, emoji and conjuncts: those clusters are too long to matter below). */
-static size_t cluster_end(const sp_unicode *u, const char *s, size_t i, size_t n) {
+static size_t cluster_end(const char *s, size_t i, size_t n) {
   uint32_t code;
   i += sp_char_at(s + i, &code);
   if (code == '\r' && i < n && s[i] == '\n') return i + 1;
-  unsigned flags = sp_unicode_flags(u, code);
+  unsigned flags = sp_unicode_flags(code);
   if (flags & SP_CHAR_CONTROL) return i;
   while (i < n) {
     size_t took = sp_char_at(s + i, &code);
-    unsigned next = sp_unicode_flags(u, code);
+    unsigned next = sp_unicode_flags(code);
     bool joins =
         next & SP_CHAR_EXTENDS || (flags & SP_CHAR_PREPENDS && !(next & SP_CHAR_CONTROL));
     if (!joins) break;
@@ -150,8 +150,7 @@ static size_t plain_run(const sp_charsmap *m, const char *s, size_t i, size_t n)
   return i - begin;
 }
 
-sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_unicode *u, const sp_draft *in,
-                           sp_draft *out) {
+sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_draft *in, sp_draft *out) {
   enum { LONGEST_CLUSTER = 5 }; /* bytes: longer ones go character by character */
   const char *s = in->bytes;
   sp_edit e = sp_edit_begin(in, 0, out);
@@ -162,7 +161,7 @@ sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_unicode *u, const sp_d
       i += run;
       continue;
     }
-    size_t end = cluster_end(u, s, i, in->n);
+    size_t end = cluster_end(s, i, in->n);
     const char *with = end - i <= LONGEST_CLUSTER ? find(m, s + i, end - i) : NULL;
     if (with) {
       put(&e, with, sp_char_count(s + i, end - i));

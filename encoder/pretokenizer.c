@@ -24,15 +24,15 @@ sp_err sp_spans_push(sp_spans *w, size_t begin, size_t end) {
  * since most text needs nothing else. */
 enum { OTHER, BLANK, MARK };
 
-static int class_of(const sp_unicode *u, uint32_t code) {
-  unsigned flags = sp_unicode_flags(u, code);
+static int class_of(uint32_t code) {
+  unsigned flags = sp_unicode_flags(code);
   return flags & SP_CHAR_SPACE ? BLANK : flags & SP_CHAR_PUNCTUATION ? MARK : OTHER;
 }
 
 /* Blanks go, and with `marks` each punctuation mark is a word of its own. */
-static sp_err split_blanks(const sp_unicode *u, const char *s, struct sp_span word,
-                           bool marks, sp_spans *out) {
-  const uint16_t *ascii = u->pages[u->page_of[0]];
+static sp_err split_blanks(const char *s, struct sp_span word, bool marks,
+                           sp_spans *out) {
+  const uint16_t *ascii = SP_UNICODE_PAGES[0];
   size_t begin = word.begin;
   sp_err err = SP_OK;
   for (size_t i = word.begin; i < word.end && !err;) {
@@ -43,7 +43,7 @@ static sp_err split_blanks(const sp_unicode *u, const char *s, struct sp_span wo
     }
     uint32_t code;
     size_t took = sp_char_at(s + i, &code);
-    int class_ = class_of(u, code);
+    int class_ = class_of(code);
     if (class_ == BLANK || (class_ == MARK && marks)) {
       err = sp_spans_push(out, begin, i);
       if (class_ == MARK && !err) err = sp_spans_push(out, i, i + took);
@@ -106,10 +106,9 @@ static size_t contraction(const char *s, size_t n) {
 enum { GPT2_CLASSES = SP_CHAR_LETTER | SP_CHAR_NUMBER | SP_CHAR_SPACE };
 
 /* The bytes of the longest run of characters of this class from s[i] on. */
-static size_t run_of(const sp_unicode *u, const char *s, size_t i, size_t n,
-                     unsigned class_) {
+static size_t run_of(const char *s, size_t i, size_t n, unsigned class_) {
   size_t begin = i;
-  const uint16_t *ascii = u->pages[u->page_of[0]];
+  const uint16_t *ascii = SP_UNICODE_PAGES[0];
   while (i < n) {
     unsigned char c = (unsigned char)s[i];
     if (c < 0x80) {
@@ -119,36 +118,35 @@ static size_t run_of(const sp_unicode *u, const char *s, size_t i, size_t n,
     }
     uint32_t code;
     size_t took = sp_char_at(s + i, &code);
-    if ((sp_unicode_flags(u, code) & GPT2_CLASSES) != class_) break;
+    if ((sp_unicode_flags(code) & GPT2_CLASSES) != class_) break;
     i += took;
   }
   return i - begin;
 }
 
 /* The bytes of the match at s[i], at least one character; i < n. */
-static size_t gpt2_match(const sp_unicode *u, const char *s, size_t i, size_t n) {
+static size_t gpt2_match(const char *s, size_t i, size_t n) {
   size_t took = contraction(s + i, n - i);
   if (took) return took;
   uint32_t code;
   took = sp_char_at(s + i, &code);
-  unsigned class_ = sp_unicode_flags(u, code) & GPT2_CLASSES;
+  unsigned class_ = sp_unicode_flags(code) & GPT2_CLASSES;
   if (s[i] == ' ' && i + 1 < n) { /* a blank goes with what follows */
     sp_char_at(s + i + 1, &code);
-    unsigned next = sp_unicode_flags(u, code) & GPT2_CLASSES;
-    if (next != SP_CHAR_SPACE) return 1 + run_of(u, s, i + 1, n, next);
+    unsigned next = sp_unicode_flags(code) & GPT2_CLASSES;
+    if (next != SP_CHAR_SPACE) return 1 + run_of(s, i + 1, n, next);
   }
-  size_t run = run_of(u, s, i, n, class_);
+  size_t run = run_of(s, i, n, class_);
   if (class_ != SP_CHAR_SPACE || i + run == n) return run;
   /* The last blank before a word is left out, unless it is the only one. */
   size_t last = run - (i + run - sp_char_before(s, i + run));
   return last ? last : run;
 }
 
-static sp_err split_gpt2(const sp_unicode *u, const char *s, struct sp_span word,
-                         sp_spans *out) {
+static sp_err split_gpt2(const char *s, struct sp_span word, sp_spans *out) {
   sp_err err = SP_OK;
   for (size_t i = word.begin; i < word.end && !err;) {
-    size_t took = gpt2_match(u, s, i, word.end);
+    size_t took = gpt2_match(s, i, word.end);
     err = sp_spans_push(out, i, i + took);
     i += took;
   }
@@ -185,9 +183,8 @@ static struct sp_span rewrite(const sp_pre_step *step, const sp_draft *in,
   return (struct sp_span){(uint32_t)begin, (uint32_t)e->to->n};
 }
 
-static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_draft *in,
-                       const sp_spans *words, bool first, sp_draft *out,
-                       sp_spans *out_words, bool *edited) {
+static sp_err run_step(const sp_pre_step *step, const sp_draft *in, const sp_spans *words,
+                       bool first, sp_draft *out, sp_spans *out_words, bool *edited) {
   const char *s = in->bytes;
   sp_edit e = {0};
   bool metaspace = step->kind == SP_PRE_METASPACE;
@@ -204,7 +201,7 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
       s = out->bytes;
     }
     if (step->kind == SP_PRE_BERT || step->kind == SP_PRE_WHITESPACE_SPLIT)
-      err = split_blanks(u, s, word, step->kind == SP_PRE_BERT, out_words);
+      err = split_blanks(s, word, step->kind == SP_PRE_BERT, out_words);
     else if (step->kind == SP_PRE_CUT)
       err = cut_before(s, word, step->replacement, step->n_replacement, out_words);
     else if (!step->split)
@@ -212,15 +209,14 @@ static sp_err run_step(const sp_pre_step *step, const sp_unicode *u, const sp_dr
     else if (metaspace)
       err = split_before(s, word, step->replacement, step->n_replacement, out_words);
     else
-      err = split_gpt2(u, s, word, out_words);
+      err = split_gpt2(s, word, out_words);
   }
   return err;
 }
 
-sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
-                           const sp_draft *in, size_t begin, size_t end, bool first,
-                           sp_pre_scratch *scratch, const sp_draft **out,
-                           const sp_spans **words) {
+sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_draft *in, size_t begin,
+                           size_t end, bool first, sp_pre_scratch *scratch,
+                           const sp_draft **out, const sp_spans **words) {
   sp_spans *from = &scratch->words[0];
   from->n = 0;
   sp_err err = sp_spans_push(from, begin, end);
@@ -230,7 +226,7 @@ sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
         *out == &scratch->drafts[0] ? &scratch->drafts[1] : &scratch->drafts[0];
     sp_spans *to = from == &scratch->words[0] ? &scratch->words[1] : &scratch->words[0];
     bool edited;
-    err = run_step(&p->steps[i], u, *out, from, first, next, to, &edited);
+    err = run_step(&p->steps[i], *out, from, first, next, to, &edited);
     if (edited) *out = next;
     from = to;
   }

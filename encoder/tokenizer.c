@@ -59,7 +59,7 @@ static sp_err model_encode(run *r, const char *word, size_t n) {
 
 /* Keeps the tokens from `first` on, if they lie side by side and are few. */
 static void remember(sp_cached_word *slot, const uint64_t key[3], size_t n,
-                     const sp_tokens *out, uint32_t first) {
+                     uint32_t epoch, const sp_tokens *out, uint32_t first) {
   uint32_t count = out->n - first;
   if (count > SP_CACHED_TOKENS) return;
   for (uint32_t i = 0; i < count; i++) {
@@ -68,6 +68,7 @@ static void remember(sp_cached_word *slot, const uint64_t key[3], size_t n,
   }
   if (count && out->end[out->n - 1] != n) return;
   memcpy(slot->key, key, sizeof slot->key);
+  slot->epoch = epoch;
   slot->length = (uint8_t)n;
   slot->n = (uint8_t)count;
   memcpy(slot->ids, out->ids + first, count * sizeof *slot->ids);
@@ -89,17 +90,18 @@ static sp_err encode_word(run *r, const char *word, size_t n) {
   /* A byte is at most one token; the cache copies whole slots' worth. */
   sp_err err = reserve(r->out, (size_t)r->out->n + n + SP_CACHED_TOKENS);
   if (err) return err;
-  if (n > SP_CACHED_BYTES) return model_encode(r, word, n);
+  const sp_word_cache *cache = &r->scratch->cache;
+  if (n > SP_CACHED_BYTES || !cache->slots) return model_encode(r, word, n);
   uint64_t key[3];
   bool hit;
-  sp_cached_word *slot = sp_word_cache_slot(&r->scratch->cache, word, n, key, &hit);
+  sp_cached_word *slot = sp_word_cache_slot(cache, word, n, key, &hit);
   if (hit) {
     recall(slot, n, r->offsets, r->out);
     return SP_OK;
   }
   uint32_t first = r->out->n;
   err = model_encode(r, word, n);
-  if (!err) remember(slot, key, n, r->out, first);
+  if (!err) remember(slot, key, n, cache->epoch, r->out, first);
   return err;
 }
 
@@ -119,8 +121,8 @@ static sp_err encode_range(run *r, const sp_draft *in, size_t begin, size_t end,
                            bool first) {
   const sp_draft *draft;
   const sp_spans *words;
-  sp_err err = sp_pretokenizer_run(&r->t->pretokenizer, r->t->unicode, in, begin, end,
-                                   first, &r->scratch->pre, &draft, &words);
+  sp_err err = sp_pretokenizer_run(&r->t->pretokenizer, in, begin, end, first,
+                                   &r->scratch->pre, &draft, &words);
   for (size_t i = 0; i < words->n && !err && r->out->n < r->limit; i++) {
     struct sp_span w = words->at[i];
     uint32_t before = r->out->n;
@@ -146,13 +148,11 @@ static sp_err push_added(run *r, const sp_draft *d, const sp_added_match *m) {
 static sp_err encode_piece(run *r, const sp_draft *piece, bool first) {
   const sp_draft *normal;
   const sp_added *a = &r->t->added;
-  sp_err err = sp_normalizer_run(&r->t->normalizer, r->t->unicode, piece,
-                                 &r->scratch->norm, &normal);
+  sp_err err = sp_normalizer_run(&r->t->normalizer, piece, &r->scratch->norm, &normal);
   size_t at = 0, done = 0;
   sp_added_match m;
   while (!err && r->out->n < r->limit &&
-         sp_added_next(a, &a->normalized, r->t->unicode, normal->bytes, normal->n, done,
-                       &at, &m)) {
+         sp_added_next(a, &a->normalized, normal->bytes, normal->n, done, &at, &m)) {
     if (m.begin > done) err = encode_range(r, normal, done, m.begin, first && done == 0);
     if (!err) err = push_added(r, normal, &m);
     done = m.end;
@@ -174,9 +174,8 @@ static sp_err encode_text(run *r) {
   size_t at = 0, done = 0;
   sp_added_match m;
   sp_err err = SP_OK;
-  while (
-      !err && r->out->n < r->limit &&
-      sp_added_next(a, &a->raw, r->t->unicode, input->bytes, input->n, done, &at, &m)) {
+  while (!err && r->out->n < r->limit &&
+         sp_added_next(a, &a->raw, input->bytes, input->n, done, &at, &m)) {
     if (m.begin > done) {
       err = copy_piece(input, done, m.begin, piece);
       if (!err) err = encode_piece(r, piece, done == 0);
@@ -221,7 +220,7 @@ sp_err sp_tokenizer_encode(const sp_tokenizer *t, const char *text, size_t n,
   run r = {t, out->scratch, out, options->offsets,
            max > after ? (uint32_t)(max - after) : 0};
 
-  sp_err err = sp_word_cache_begin(&r.scratch->cache, t->hash);
+  sp_err err = sp_word_cache_begin(&r.scratch->cache, t->hash, n);
   if (!err) err = sp_draft_set(&r.scratch->input, text, n, 0, options->offsets);
   if (!err) err = push_specials(out, post->before, before);
   if (!err) err = encode_text(&r);
@@ -262,7 +261,6 @@ void sp_tokens_free(sp_tokens *t) {
 
 void sp_tokenizer_free(sp_tokenizer *t) {
   if (!t) return;
-  sp_unicode_free(t->unicode);
   sp_vocab_free(&t->vocab);
   sp_added_free(&t->added);
   sp_normalizer_free(&t->normalizer);

@@ -9,12 +9,45 @@
 
 #include <jansson.h>
 
+#include "base/json_scan.h"
 #include "base/strmap.h"
 #include "encoder/draft.h"
 #include "encoder/tokenizer.h"
 #include "encoder/trie.h"
 #include "encoder/unicode.h"
 #include "encoder/word_cache.h"
+
+/* ---- the file ----
+ * A tokenizer.json is mostly vocabulary and merges: these are scanned where they lie, and
+ * only the small rest becomes a tree. */
+
+/* A member of an object: a scan that stands before its value, and the value's end. */
+typedef struct sp_member {
+  sp_json_scan scan; /* begin is NULL where there is no such member */
+  const char *end;
+} sp_member;
+
+/* Finds the members with these n names (of equal ones the last) in the object that `scan`
+ * stands before, and takes it. `rest`, if not NULL, gets the others, as an object.
+ * Errors: EFORMAT, ENOMEM. */
+sp_err sp_members_find(sp_json_scan *scan, const char *const *names, size_t n,
+                       const char *where, sp_member *out, sp_buf *rest);
+
+/* The value as a tree, which is the caller's; NULL where the member is missing. */
+sp_err sp_member_parse(const sp_member *m, const char *name, const char *where,
+                       json_t **out);
+
+/* The first byte of the value, as sp_json_scan_peek() has it; 0: it is missing. */
+char sp_member_kind(const sp_member *m);
+
+/* The failure of a scan as a sentence. */
+sp_err sp_scan_fault(const sp_json_scan *scan, const char *where);
+
+/* The member "model". */
+typedef struct sp_model_file {
+  sp_member vocab, merges;
+  json_t *facts; /* the others */
+} sp_model_file;
 
 /* ---- vocabulary ---- */
 
@@ -42,7 +75,7 @@ void sp_vocab_seal(sp_vocab *v);
 const char *sp_vocab_token(const sp_vocab *v, uint32_t id, size_t *n);
 
 /* Reads {"token": id, ...}. Errors: ENOMEM, EFORMAT. */
-sp_err sp_vocab_read(sp_vocab *v, const json_t *object, const char *where);
+sp_err sp_vocab_read(sp_vocab *v, const sp_member *object, const char *where);
 void sp_vocab_free(sp_vocab *v);
 
 /* ---- added tokens ---- */
@@ -76,8 +109,8 @@ typedef struct sp_added_match {
 
 /* Finds the leftmost, longest token at or after *at, which moves behind it; `from` is the
  * end of the match before (lstrip goes no further back). False: none. */
-bool sp_added_next(const sp_added *a, const sp_added_set *set, const sp_unicode *u,
-                   const char *s, size_t n, size_t from, size_t *at, sp_added_match *out);
+bool sp_added_next(const sp_added *a, const sp_added_set *set, const char *s, size_t n,
+                   size_t from, size_t *at, sp_added_match *out);
 
 /* The added token with this id, or NULL. */
 const sp_added_token *sp_added_find(const sp_added *a, uint32_t id);
@@ -154,17 +187,16 @@ typedef struct sp_norm_scratch {
 } sp_norm_scratch;
 
 /* Runs all steps on `in`; *out is `in` itself or one of the scratch's drafts. */
-sp_err sp_normalizer_run(const sp_normalizer *z, const sp_unicode *u, const sp_draft *in,
+sp_err sp_normalizer_run(const sp_normalizer *z, const sp_draft *in,
                          sp_norm_scratch *scratch, const sp_draft **out);
 
 /* Single steps with files of their own. */
-sp_err sp_norm_bert(const sp_norm_step *step, const sp_unicode *u, const sp_draft *in,
-                    sp_draft *out, sp_pending *pending);
-sp_err sp_norm_forms(sp_norm_kind kind, const sp_unicode *u, const sp_draft *in,
-                     sp_draft *out, sp_pending *pending);
+sp_err sp_norm_bert(const sp_norm_step *step, const sp_draft *in, sp_draft *out,
+                    sp_pending *pending);
+sp_err sp_norm_forms(sp_norm_kind kind, const sp_draft *in, sp_draft *out,
+                     sp_pending *pending);
 sp_err sp_charsmap_read(sp_charsmap *m, const char *base64, size_t n, const char *where);
-sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_unicode *u, const sp_draft *in,
-                           sp_draft *out);
+sp_err sp_norm_precompiled(const sp_charsmap *m, const sp_draft *in, sp_draft *out);
 
 sp_err sp_pending_push(sp_pending *p, uint32_t code, int change, uint8_t class_);
 /* Sorts each run between starters by combining class, stable (Unicode, section 3.11:
@@ -220,10 +252,9 @@ typedef struct sp_pre_scratch {
 
 /* Cuts in's bytes [begin, end) into words. `first`: that is where the whole text begins.
  * *out and *words are borrowed from `in` and the scratch. */
-sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_unicode *u,
-                           const sp_draft *in, size_t begin, size_t end, bool first,
-                           sp_pre_scratch *scratch, const sp_draft **out,
-                           const sp_spans **words);
+sp_err sp_pretokenizer_run(const sp_pretokenizer *p, const sp_draft *in, size_t begin,
+                           size_t end, bool first, sp_pre_scratch *scratch,
+                           const sp_draft **out, const sp_spans **words);
 
 /* ---- models ----
  * Each appends the tokens of word[0..n), n > 0, to out's ids, with begin and end counted
@@ -244,7 +275,7 @@ typedef struct sp_wordpiece {
   uint32_t max_chars;
 } sp_wordpiece;
 
-sp_err sp_wordpiece_read(sp_wordpiece *m, sp_vocab *v, const json_t *model,
+sp_err sp_wordpiece_read(sp_wordpiece *m, sp_vocab *v, const sp_model_file *f,
                          const char *where);
 void sp_wordpiece_encode(const sp_wordpiece *m, const char *word, size_t n,
                          sp_tokens *out);
@@ -280,7 +311,7 @@ typedef struct sp_bpe_scratch {
 } sp_bpe_scratch;
 
 /* `byte_level`: words come as raw bytes, each standing for its printable character. */
-sp_err sp_bpe_read(sp_bpe *m, sp_vocab *v, const json_t *model, bool byte_level,
+sp_err sp_bpe_read(sp_bpe *m, sp_vocab *v, const sp_model_file *f, bool byte_level,
                    const char *where);
 sp_err sp_bpe_encode(const sp_bpe *m, sp_bpe_scratch *scratch, const char *word, size_t n,
                      sp_tokens *out);
@@ -310,9 +341,8 @@ typedef struct sp_unigram_scratch {
   size_t cap;
 } sp_unigram_scratch;
 
-/* `json`, followed by a NUL, is the whole file: its scores are read from their digits. */
-sp_err sp_unigram_read(sp_unigram *m, sp_vocab *v, const json_t *model, const char *json,
-                       size_t n, const char *where);
+sp_err sp_unigram_read(sp_unigram *m, sp_vocab *v, const sp_model_file *f,
+                       const char *where);
 sp_err sp_unigram_encode(const sp_unigram *m, sp_unigram_scratch *scratch,
                          const char *word, size_t n, sp_tokens *out);
 void sp_unigram_free(sp_unigram *m);
@@ -340,7 +370,6 @@ void sp_postprocessor_free(sp_postprocessor *p);
 /* ---- all of it ---- */
 
 struct sp_tokenizer {
-  sp_unicode *unicode;
   sp_vocab vocab;
   sp_added added;
   sp_normalizer normalizer;

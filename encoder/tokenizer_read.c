@@ -5,7 +5,6 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "base/json_scan.h"
 #include "base/lines.h"
 #include "base/utf8.h"
 #include "encoder/tokenizer_parts.h"
@@ -18,39 +17,59 @@ enum { MIN_MAX_IDS = 1 << 16 };
 /* ---- the model ---- */
 
 /* Files of before 2020 have no "type": what is there tells. */
-static const char *model_type(const json_t *model) {
-  const char *type = json_string_value(json_object_get(model, "type"));
+static const char *model_type(const sp_model_file *f) {
+  const char *type = json_string_value(json_object_get(f->facts, "type"));
   if (type) return type;
-  if (json_object_get(model, "merges")) return "BPE";
-  if (json_object_get(model, "unk_id")) return "Unigram";
+  if (f->merges.scan.begin) return "BPE";
+  if (json_object_get(f->facts, "unk_id")) return "Unigram";
   return "WordPiece";
 }
 
-/* `json` is the whole file, followed by a NUL. */
-static sp_err read_model(sp_tokenizer *t, const json_t *model, const char *json, size_t n,
-                         const char *where) {
-  if (!json_is_object(model))
+static sp_err read_model_file(const sp_member *model, const char *where,
+                              sp_model_file *out) {
+  static const char *const NAMES[] = {"vocab", "merges"};
+  if (sp_member_kind(model) != '{')
     return sp_fail(SP_EFORMAT, "%s: \"model\" is missing or no object", where);
-  const char *type = model_type(model);
+  sp_json_scan s = model->scan;
+  sp_member found[2];
+  sp_buf rest = {0};
+  sp_err err = sp_members_find(&s, NAMES, 2, where, found, &rest);
+  if (!err) err = sp_json_parse(rest.data, rest.n, "\"model\"", &out->facts);
+  if (err && !s.fault) sp_err_at(err, "%s", where);
+  sp_buf_free(&rest);
+  out->vocab = found[0];
+  out->merges = found[1];
+  return err;
+}
+
+static sp_err read_kind(sp_tokenizer *t, const sp_model_file *f, const char *where) {
+  const char *type = model_type(f);
   const sp_pretokenizer *pre = &t->pretokenizer;
   bool byte_level = pre->n && pre->steps[pre->n - 1].kind == SP_PRE_BYTE_LEVEL;
-  sp_err err;
   if (strcmp(type, "BPE") == 0) {
     t->kind = SP_MODEL_BPE;
-    err = sp_bpe_read(&t->bpe, &t->vocab, model, byte_level, where);
-  } else if (byte_level) {
-    err = sp_fail(SP_EFORMAT,
-                  "%s: the pre_tokenizer ByteLevel needs a BPE model, not %.60s", where,
-                  type);
-  } else if (strcmp(type, "WordPiece") == 0) {
-    t->kind = SP_MODEL_WORDPIECE;
-    err = sp_wordpiece_read(&t->wordpiece, &t->vocab, model, where);
-  } else if (strcmp(type, "Unigram") == 0) {
-    t->kind = SP_MODEL_UNIGRAM;
-    err = sp_unigram_read(&t->unigram, &t->vocab, model, json, n, where);
-  } else {
-    err = sp_fail(SP_EFORMAT, "%s: the model type %.60s is not supported", where, type);
+    return sp_bpe_read(&t->bpe, &t->vocab, f, byte_level, where);
   }
+  if (byte_level)
+    return sp_fail(SP_EFORMAT,
+                   "%s: the pre_tokenizer ByteLevel needs a BPE model, not %.60s", where,
+                   type);
+  if (strcmp(type, "WordPiece") == 0) {
+    t->kind = SP_MODEL_WORDPIECE;
+    return sp_wordpiece_read(&t->wordpiece, &t->vocab, f, where);
+  }
+  if (strcmp(type, "Unigram") == 0) {
+    t->kind = SP_MODEL_UNIGRAM;
+    return sp_unigram_read(&t->unigram, &t->vocab, f, where);
+  }
+  return sp_fail(SP_EFORMAT, "%s: the model type %.60s is not supported", where, type);
+}
+
+static sp_err read_model(sp_tokenizer *t, const sp_member *model, const char *where) {
+  sp_model_file f = {.facts = NULL};
+  sp_err err = read_model_file(model, where, &f);
+  if (!err) err = read_kind(t, &f, where);
+  json_decref(f.facts);
   if (!err) sp_vocab_seal(&t->vocab);
   return err;
 }
@@ -69,46 +88,45 @@ static sp_err add_cut(sp_tokenizer *t) {
 
 /* ---- what is kept ---- */
 
-static const char *const KEPT[] = {"added_tokens", "normalizer", "pre_tokenizer",
-                                   "post_processor", "model"};
+/* The members that count. */
+enum { ADDED_TOKENS, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, MODEL, N_PARTS };
+static const char *const PARTS[N_PARTS] = {[ADDED_TOKENS] = "added_tokens",
+                                           [NORMALIZER] = "normalizer",
+                                           [PRE_TOKENIZER] = "pre_tokenizer",
+                                           [POST_PROCESSOR] = "post_processor",
+                                           [MODEL] = "model"};
 
-/* Appends JSON without the blanks between its tokens. */
-static sp_err append_compact(sp_buf *b, const char *s, size_t n) {
-  bool in_string = false;
-  sp_err err = sp_buf_reserve(b, b->n + n + 1);
-  for (size_t i = 0; i < n && !err; i++) {
-    bool blank = s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t';
-    if (blank && !in_string) continue;
-    err = sp_buf_append_char(b, s[i]);
-    if (s[i] == '"') in_string = !in_string;
-    if (s[i] == '\\' && i + 1 < n && !err) err = sp_buf_append_char(b, s[++i]);
+/* The end of the string whose quote is at s. */
+static const char *string_end(const char *s, const char *end) {
+  for (s++; s < end && *s != '"'; s++)
+    if (*s == '\\') s++;
+  return s < end ? s + 1 : end;
+}
+
+/* Appends sound JSON without the blanks between its tokens. */
+static sp_err append_compact(sp_buf *b, const char *s, const char *end) {
+  sp_err err = sp_buf_reserve(b, b->n + (size_t)(end - s) + 1);
+  while (s < end && !err) {
+    const char *run = s;
+    while (s < end && *s != ' ' && *s != '\n' && *s != '\r' && *s != '\t')
+      s = *s == '"' ? string_end(s, end) : s + 1;
+    err = sp_buf_append(b, run, (size_t)(s - run));
+    while (s < end && (*s == ' ' || *s == '\n' || *s == '\r' || *s == '\t')) s++;
   }
   return err;
 }
 
 /* Keeps the members that count, as they are written: parsing would lose the digits of
- * Unigram's scores. `json` has parsed and is followed by a NUL. */
-static sp_err keep_source(sp_tokenizer *t, const char *json, size_t n,
-                          const char *where) {
-  sp_json_scan scan = sp_json_scan_begin(json, n);
-  sp_buf b = {0}, scratch = {0};
+ * Unigram's scores. */
+static sp_err keep_source(sp_tokenizer *t, const sp_member parts[N_PARTS]) {
+  sp_buf b = {0};
   sp_err err = sp_buf_append_char(&b, '{');
-  const char *key;
-  size_t n_key;
-  for (bool first = true;
-       !err && sp_json_scan_member(&scan, &first, &scratch, &key, &n_key);) {
-    bool kept = false;
-    for (size_t i = 0; i < sizeof KEPT / sizeof *KEPT; i++)
-      kept |= n_key == strlen(KEPT[i]) && memcmp(key, KEPT[i], n_key) == 0;
-    sp_json_scan_peek(&scan);
-    const char *value = scan.at;
-    if (kept) err = sp_buf_printf(&b, "%s\"%.*s\":", b.n > 1 ? "," : "", (int)n_key, key);
-    sp_json_scan_skip(&scan);
-    if (kept && !err) err = append_compact(&b, value, (size_t)(scan.at - value));
+  for (size_t i = 0; i < N_PARTS && !err; i++) {
+    if (!parts[i].scan.begin) continue;
+    err = sp_buf_printf(&b, "%s\"%s\":", b.n > 1 ? "," : "", PARTS[i]);
+    if (!err) err = append_compact(&b, parts[i].scan.at, parts[i].end);
   }
-  if (!err && scan.fault) err = sp_fail(SP_EFORMAT, "%s: %s", where, scan.fault);
   if (!err) err = sp_buf_append_char(&b, '}');
-  sp_buf_free(&scratch);
   if (err) {
     sp_buf_free(&b);
     return err;
@@ -145,7 +163,7 @@ static void hash_model(XXH3_state_t *h, const sp_tokenizer *t) {
 }
 
 /* Facts, not the file's layout: one saved again by other software hashes the same. */
-static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
+static sp_err hash_all(sp_tokenizer *t, json_t *const trees[N_PARTS], const char *where) {
   XXH3_state_t *h = XXH3_createState();
   if (!h) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
   XXH3_64bits_reset(h);
@@ -161,7 +179,7 @@ static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
                          a->rstrip, a->normalized,  a->special};
     XXH3_64bits_update(h, facts, sizeof facts);
   }
-  for (size_t i = 1; i < 4; i++) hash_json(h, json_object_get(root, KEPT[i]));
+  for (size_t i = NORMALIZER; i <= POST_PROCESSOR; i++) hash_json(h, trees[i]);
   hash_model(h, t);
   t->hash = XXH3_64bits_digest(h);
   XXH3_freeState(h);
@@ -170,24 +188,37 @@ static sp_err hash_all(sp_tokenizer *t, const json_t *root, const char *where) {
 
 /* ---- tokenizer.json ---- */
 
-static sp_err read_root(sp_tokenizer *t, const json_t *root, const char *json, size_t n,
-                        const char *where) {
-  if (!json_is_object(root))
-    return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
-  sp_err err =
-      sp_normalizer_read(&t->normalizer, json_object_get(root, "normalizer"), where);
-  if (!err)
-    err = sp_pretokenizer_read(&t->pretokenizer, json_object_get(root, "pre_tokenizer"),
-                               where);
-  if (!err) err = read_model(t, json_object_get(root, "model"), json, n, where);
+static sp_err read_parts(sp_tokenizer *t, const sp_member parts[N_PARTS],
+                         json_t *const trees[N_PARTS], const char *where) {
+  sp_err err = sp_normalizer_read(&t->normalizer, trees[NORMALIZER], where);
+  if (!err) err = sp_pretokenizer_read(&t->pretokenizer, trees[PRE_TOKENIZER], where);
+  if (!err) err = read_model(t, &parts[MODEL], where);
   if (!err) err = add_cut(t);
-  if (!err) err = sp_added_read(t, json_object_get(root, "added_tokens"), where);
-  if (!err) err = sp_unicode_new(&t->unicode); /* dear, so not for what is refused */
+  if (!err) err = sp_added_read(t, trees[ADDED_TOKENS], where);
   if (!err) err = sp_added_prepare(t);
   if (!err)
-    err = sp_postprocessor_read(&t->post, &t->vocab,
-                                json_object_get(root, "post_processor"), where);
-  return err ? err : hash_all(t, root, where);
+    err = sp_postprocessor_read(&t->post, &t->vocab, trees[POST_PROCESSOR], where);
+  if (!err) err = hash_all(t, trees, where);
+  return err ? err : keep_source(t, parts);
+}
+
+/* `json` is the whole file, followed by a NUL. */
+static sp_err read_root(sp_tokenizer *t, const char *json, size_t n, const char *where) {
+  sp_json_scan s = sp_json_scan_begin(json, n);
+  char kind = sp_json_scan_peek(&s);
+  if (kind && kind != '{') return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
+  sp_member parts[N_PARTS];
+  sp_err err = sp_members_find(&s, PARTS, N_PARTS, where, parts, NULL);
+  if (!err && !sp_json_scan_ended(&s)) {
+    s.fault = "expected the end of the file";
+    err = sp_scan_fault(&s, where);
+  }
+  json_t *trees[N_PARTS] = {NULL};
+  for (size_t i = 0; i < MODEL && !err; i++)
+    err = sp_member_parse(&parts[i], PARTS[i], where, &trees[i]);
+  if (!err) err = read_parts(t, parts, trees, where);
+  for (size_t i = 0; i < N_PARTS; i++) json_decref(trees[i]);
+  return err;
 }
 
 static sp_err check_utf8(const char *s, size_t n, const char *where) {
@@ -205,21 +236,17 @@ static sp_err check_utf8(const char *s, size_t n, const char *where) {
 sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
                           sp_tokenizer **out) {
   *out = NULL;
-  json_t *root = NULL;
   sp_buf text = {0}; /* a copy with a NUL behind it */
   sp_tokenizer *t = NULL;
   sp_err err = check_utf8(json, n, where);
-  if (!err) err = sp_json_parse(json, n, where, &root);
   if (!err) err = sp_buf_append(&text, json, n);
   if (!err && !(t = calloc(1, sizeof *t)))
     err = sp_fail(SP_ENOMEM, "%s: out of memory", where);
   if (!err) {
     size_t most = n > UINT32_MAX - 2 ? UINT32_MAX - 2 : n;
     t->vocab.max_ids = most < MIN_MAX_IDS ? MIN_MAX_IDS : (uint32_t)most;
-    err = read_root(t, root, text.data, text.n, where);
+    err = read_root(t, text.data, text.n, where);
   }
-  json_decref(root);
-  if (!err) err = keep_source(t, text.data, text.n, where);
   sp_buf_free(&text);
   if (err)
     sp_tokenizer_free(t);

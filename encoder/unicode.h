@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/err.h"
-
 enum {
   SP_CHAR_CLEAN_REMOVED = 1 << 0, /* BERT's clean_text drops it */
   SP_CHAR_CLEAN_SPACE = 1 << 1,   /* BERT's clean_text makes it U+0020 */
@@ -28,20 +26,14 @@ enum {
   SP_CHAR_COMPOSES = 1 << 14      /* may be the second half of a composition */
 };
 
-/* The flags of every code point, spread out from the ranges: one look-up a character.
- * About 100 KB. Immutable. */
-typedef struct sp_unicode {
-  uint16_t page_of[0x1100];
-  uint16_t (*pages)[256];
-  size_t n_pages;
-} sp_unicode;
-
-sp_err sp_unicode_new(sp_unicode **out); /* Errors: ENOMEM */
-void sp_unicode_free(sp_unicode *u);     /* NULL is fine */
+/* The flags of every code point, spread out from the ranges when Spindle is built
+ * (make_unicode_pages.c): one look-up a character. About 100 KB; page 0 is U+0000..U+00FF. */
+extern const uint16_t SP_UNICODE_PAGE_OF[0x1100];
+extern const uint16_t SP_UNICODE_PAGES[][256];
 
 /* `code` at most U+10FFFF. */
-static inline unsigned sp_unicode_flags(const sp_unicode *u, uint32_t code) {
-  return u->pages[u->page_of[code >> 8]][code & 0xff];
+static inline unsigned sp_unicode_flags(uint32_t code) {
+  return SP_UNICODE_PAGES[SP_UNICODE_PAGE_OF[code >> 8]][code & 0xff];
 }
 
 /* The whole canonical decomposition (NFD of the one character); `code` itself where there

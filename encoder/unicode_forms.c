@@ -94,13 +94,13 @@ static void flush(bool composes, sp_pending *pending, sp_edit *e) {
   pending->n = 0;
 }
 
-static void add(bool composes, const sp_unicode *u, uint32_t code, int change,
-                sp_pending *pending, sp_edit *e) {
+static void add(bool composes, uint32_t code, int change, sp_pending *pending,
+                sp_edit *e) {
   uint32_t parts[4] = {code};
-  unsigned flags = sp_unicode_flags(u, code);
+  unsigned flags = sp_unicode_flags(code);
   size_t n = flags & SP_CHAR_DECOMPOSES ? sp_unicode_decompose(code, parts) : 1;
   for (size_t i = 0; i < n && !e->err; i++) {
-    unsigned part = sp_unicode_flags(u, parts[i]);
+    unsigned part = sp_unicode_flags(parts[i]);
     uint8_t class_ = part & SP_CHAR_COMBINES ? sp_unicode_combining_class(parts[i]) : 0;
     /* A run ends before a starter that nothing before it can take up. */
     if (class_ == 0 && !(composes && part & SP_CHAR_COMPOSES))
@@ -110,8 +110,8 @@ static void add(bool composes, const sp_unicode *u, uint32_t code, int change,
 }
 
 /* The first character of a compatibility decomposition takes the source's place. */
-static void add_compatible(bool composes, const sp_unicode *u, uint32_t code,
-                           sp_pending *pending, sp_edit *e) {
+static void add_compatible(bool composes, uint32_t code, sp_pending *pending,
+                           sp_edit *e) {
   utf8proc_int32_t parts[32]; /* the longest of all is 18 */
   int class_ = 0;
   utf8proc_ssize_t n = utf8proc_decompose_char(
@@ -121,7 +121,7 @@ static void add_compatible(bool composes, const sp_unicode *u, uint32_t code,
     n = 1;
   }
   for (utf8proc_ssize_t i = 0; i < n; i++)
-    add(composes, u, (uint32_t)parts[i], i ? 1 : 0, pending, e);
+    add(composes, (uint32_t)parts[i], i ? 1 : 0, pending, e);
 }
 
 /* Copies what no form changes: ASCII up to its last character, which may yet combine. */
@@ -133,8 +133,8 @@ static size_t plain(const sp_draft *in, size_t i, sp_edit *e) {
   return to;
 }
 
-sp_err sp_norm_forms(sp_norm_kind kind, const sp_unicode *u, const sp_draft *in,
-                     sp_draft *out, sp_pending *pending) {
+sp_err sp_norm_forms(sp_norm_kind kind, const sp_draft *in, sp_draft *out,
+                     sp_pending *pending) {
   bool composes = kind == SP_NORM_NFC || kind == SP_NORM_NFKC;
   bool compatible = kind == SP_NORM_NFKC || kind == SP_NORM_NFKD;
   sp_edit e = sp_edit_begin(in, 0, out);
@@ -148,9 +148,9 @@ sp_err sp_norm_forms(sp_norm_kind kind, const sp_unicode *u, const sp_draft *in,
     uint32_t code;
     i += sp_char_at(in->bytes + i, &code);
     if (compatible)
-      add_compatible(composes, u, code, pending, &e);
+      add_compatible(composes, code, pending, &e);
     else
-      add(composes, u, code, 0, pending, &e);
+      add(composes, code, 0, pending, &e);
   }
   flush(composes, pending, &e);
   return e.err;

@@ -11,6 +11,10 @@
 /* ---- scores ---- */
 
 static double power_of_10(int exponent) { /* 0 .. 308, correctly rounded as strtod is */
+  static const double EXACT[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  if ((size_t)exponent < sizeof EXACT / sizeof *EXACT) return EXACT[exponent];
   char text[8];
   snprintf(text, sizeof text, "1e%d", exponent);
   return strtod(text, NULL);
@@ -55,6 +59,15 @@ static double read_score(const char *s, const char *end) {
 
 /* ---- pieces ---- */
 
+static sp_err grow(sp_unigram *m, uint32_t *cap, const char *where) {
+  size_t want = (size_t)*cap + *cap / 2 + 256;
+  double *scores = want < UINT32_MAX ? realloc(m->scores, want * sizeof *scores) : NULL;
+  if (!scores) return sp_fail(SP_ENOMEM, "%s: %zu pieces: out of memory", where, want);
+  m->scores = scores;
+  *cap = (uint32_t)want;
+  return SP_OK;
+}
+
 /* One element of "vocab", ["piece", score], whose id is its place. */
 static sp_err read_piece(sp_unigram *m, sp_vocab *v, sp_json_scan *s, sp_buf *scratch,
                          const char *where) {
@@ -66,7 +79,8 @@ static sp_err read_piece(sp_unigram *m, sp_vocab *v, sp_json_scan *s, sp_buf *sc
     sp_json_scan_string(s, scratch, &piece, &n);
   if (piece && sp_json_scan_element(s, &first) && sp_json_scan_peek(s) == '0') {
     const char *digits = s->at;
-    if (sp_json_scan_number(s, &score)) score = read_score(digits, s->at);
+    bool number = sp_json_scan_skip(s) && s->at[-1] >= '0' && s->at[-1] <= '9';
+    if (number) score = read_score(digits, s->at); /* and no NaN or Infinity */
   }
   if (s->fault || !isfinite(score) || sp_json_scan_element(s, &first))
     return sp_fail(SP_EFORMAT, "%s: element %u of \"vocab\" is not [\"piece\", score]",
@@ -76,29 +90,16 @@ static sp_err read_piece(sp_unigram *m, sp_vocab *v, sp_json_scan *s, sp_buf *sc
   return err;
 }
 
-/* Stands before the value of the last member `key` of the object at *s. */
-static bool find_member(sp_json_scan *s, const char *key, sp_buf *scratch) {
-  sp_json_scan found = {0};
-  const char *name;
-  size_t n;
-  for (bool first = true; sp_json_scan_member(s, &first, scratch, &name, &n);) {
-    sp_json_scan_peek(s);
-    if (n == strlen(key) && memcmp(name, key, n) == 0) found = *s;
-    sp_json_scan_skip(s);
-  }
-  *s = found;
-  return found.begin != NULL;
-}
-
-static sp_err read_pieces(sp_unigram *m, sp_vocab *v, const char *json, size_t n,
+static sp_err read_pieces(sp_unigram *m, sp_vocab *v, const sp_member *list,
                           const char *where) {
-  sp_json_scan s = sp_json_scan_begin(json, n);
+  sp_json_scan s = list->scan;
   sp_buf scratch = {0};
   sp_err err = SP_OK;
-  if (!find_member(&s, "model", &scratch) || !find_member(&s, "vocab", &scratch))
-    err = sp_fail(SP_EFORMAT, "%s: the model has no \"vocab\"", where);
-  for (bool first = true; !err && sp_json_scan_element(&s, &first);)
-    err = read_piece(m, v, &s, &scratch, where);
+  uint32_t cap = 0;
+  for (bool first = true; !err && sp_json_scan_element(&s, &first);) {
+    if (m->n == cap) err = grow(m, &cap, where);
+    if (!err) err = read_piece(m, v, &s, &scratch, where);
+  }
   sp_buf_free(&scratch);
   if (!err && m->n == 0)
     err = sp_fail(SP_EFORMAT, "%s: the model's \"vocab\" is empty", where);
@@ -119,18 +120,15 @@ static sp_err build_trie(sp_unigram *m, const sp_vocab *v) {
   return err;
 }
 
-sp_err sp_unigram_read(sp_unigram *m, sp_vocab *v, const json_t *model, const char *json,
-                       size_t n, const char *where) {
+sp_err sp_unigram_read(sp_unigram *m, sp_vocab *v, const sp_model_file *f,
+                       const char *where) {
   enum { UNK_PENALTY = 10 }; /* an unknown character costs this more than any piece */
-  const json_t *vocab = json_object_get(model, "vocab");
-  if (!json_is_array(vocab))
+  if (sp_member_kind(&f->vocab) != '[')
     return sp_fail(SP_EFORMAT, "%s: the model has no list \"vocab\"", where);
   m->vocab = v;
-  m->scores = malloc((json_array_size(vocab) + 1) * sizeof *m->scores);
-  if (!m->scores) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
-  sp_err err = read_pieces(m, v, json, n, where);
-  if (!err) err = sp_json_need_u32(model, "unk_id", where, 0, m->n - 1, &m->unk);
-  if (!err) err = sp_json_get_bool(model, "byte_fallback", where, &m->byte_fallback);
+  sp_err err = read_pieces(m, v, &f->vocab, where);
+  if (!err) err = sp_json_need_u32(f->facts, "unk_id", where, 0, m->n - 1, &m->unk);
+  if (!err) err = sp_json_get_bool(f->facts, "byte_fallback", where, &m->byte_fallback);
   if (err) return err;
   double least = INFINITY;
   for (uint32_t id = 0; id < m->n; id++)

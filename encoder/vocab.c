@@ -42,11 +42,14 @@ sp_err sp_vocab_add(sp_vocab *v, const char *token, size_t n, int64_t id,
   if (!err) err = widen(v, (uint32_t)id);
   if (err) return err;
 
-  uint32_t known = sp_vocab_find(v, token, n);
-  if (known == (uint32_t)id) return SP_OK;
-  if (known != UINT32_MAX)
+  uint32_t number, count = sp_strmap_count(v->tokens);
+  err = sp_strmap_add(v->tokens, token, n, &number);
+  if (err) return err;
+  if (number < count) {
+    if (v->id_of[number] == (uint32_t)id) return SP_OK;
     return sp_fail(SP_EFORMAT, "%s: the token \"%.*s\" has two ids, %u and %u", where,
-                   shown, token, known, (unsigned)id);
+                   shown, token, v->id_of[number], (unsigned)id);
+  }
   if (v->number_of[id] != SP_STRMAP_NONE) {
     size_t n_other;
     const char *other = sp_vocab_token(v, (uint32_t)id, &n_other);
@@ -54,9 +57,7 @@ sp_err sp_vocab_add(sp_vocab *v, const char *token, size_t n, int64_t id,
                    where, n_other > 60 ? 60 : (int)n_other, other, shown, token,
                    (unsigned)id);
   }
-  uint32_t number;
-  err = sp_strmap_add(v->tokens, token, n, &number);
-  if (!err) err = grow(&v->id_of, &v->cap, number + 1);
+  err = grow(&v->id_of, &v->cap, number + 1);
   if (err) return err;
   v->id_of[number] = (uint32_t)id;
   v->number_of[id] = number;
@@ -83,23 +84,30 @@ const char *sp_vocab_token(const sp_vocab *v, uint32_t id, size_t *n) {
   return sp_strmap_key(v->tokens, v->number_of[id], n);
 }
 
-sp_err sp_vocab_read(sp_vocab *v, const json_t *object, const char *where) {
-  if (!object) return sp_fail(SP_EFORMAT, "%s: the model has no \"vocab\"", where);
-  if (!json_is_object(object))
+sp_err sp_vocab_read(sp_vocab *v, const sp_member *object, const char *where) {
+  if (!object->scan.begin)
+    return sp_fail(SP_EFORMAT, "%s: the model has no \"vocab\"", where);
+  if (sp_member_kind(object) != '{')
     return sp_fail(SP_EFORMAT, "%s: the model's \"vocab\" must be an object", where);
+  sp_json_scan s = object->scan;
+  sp_buf scratch = {0};
+  sp_err err = SP_OK;
   const char *token;
   size_t n;
-  json_t *id;
-  json_object_keylen_foreach((json_t *)object, token, n, id) {
-    if (!json_is_integer(id))
-      return sp_fail(SP_EFORMAT, "%s: the id of the token \"%.60s\" is no whole number",
-                     where, token);
-    sp_err err = sp_vocab_add(v, token, n, json_integer_value(id), where);
-    if (err) return err;
+  int64_t id;
+  for (bool first = true;
+       !err && sp_json_scan_member(&s, &first, &scratch, &token, &n);) {
+    if (sp_json_scan_integer(&s, &id))
+      err = sp_vocab_add(v, token, n, id, where);
+    else
+      err = sp_fail(SP_EFORMAT, "%s: the id of the token \"%.*s\" is no whole number",
+                    where, n > 60 ? 60 : (int)n, token);
   }
-  if (v->n_ids == 0)
-    return sp_fail(SP_EFORMAT, "%s: the model's \"vocab\" is empty", where);
-  return SP_OK;
+  if (!err && s.fault) err = sp_scan_fault(&s, where);
+  sp_buf_free(&scratch);
+  if (!err && v->n_ids == 0)
+    err = sp_fail(SP_EFORMAT, "%s: the model's \"vocab\" is empty", where);
+  return err;
 }
 
 bool sp_vocab_find_bytes(const sp_vocab *v, uint32_t ids[256]) {

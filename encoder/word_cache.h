@@ -16,7 +16,8 @@
 enum {
   SP_CACHED_BYTES = 24,
   SP_CACHED_TOKENS = 7,
-  SP_CACHE_SLOTS = 1 << 15 /* of 64 bytes */
+  SP_CACHE_SLOTS = 1 << 15,  /* of 64 bytes */
+  SP_CACHE_FROM_BYTES = 1024 /* of text: a short question pays for no table */
 };
 
 typedef struct sp_cached_word {
@@ -25,18 +26,21 @@ typedef struct sp_cached_word {
   uint8_t n;                          /* tokens */
   uint8_t ends[SP_CACHED_TOKENS - 1]; /* where each token but the last ends */
   uint32_t ids[SP_CACHED_TOKENS];
-  uint32_t unused; /* makes a slot one cache line */
+  uint32_t epoch; /* the cache's when it was filled; others' slots are free */
 } sp_cached_word;
 
 typedef struct sp_word_cache {
-  sp_cached_word *slots; /* [SP_CACHE_SLOTS] on cache lines, within `memory` */
+  sp_cached_word
+      *slots; /* [SP_CACHE_SLOTS] on cache lines, within `memory`; NULL: not yet */
   void *memory;
   uint64_t owner; /* hash of the tokenizer whose tokens these are */
+  uint32_t epoch; /* counts the owners */
+  size_t n_bytes; /* of text met before there were slots */
 } sp_word_cache;
 
-/* Makes it ready for the tokenizer with hash `owner`: empties what another left.
- * Errors: ENOMEM. */
-sp_err sp_word_cache_begin(sp_word_cache *c, uint64_t owner);
+/* Makes it ready for a text of n bytes under the tokenizer with hash `owner`: empties what
+ * another left; makes the slots once there was text enough. Errors: ENOMEM. */
+sp_err sp_word_cache_begin(sp_word_cache *c, uint64_t owner, size_t n);
 void sp_word_cache_free(sp_word_cache *c);
 
 static inline uint64_t sp_load_upto_8(const char *s, size_t n) {
@@ -45,8 +49,8 @@ static inline uint64_t sp_load_upto_8(const char *s, size_t n) {
   return n >= 8 ? x : x & ((1ull << (8 * n)) - 1);
 }
 
-/* The slot where word[0..n), 0 < n <= SP_CACHED_BYTES, is or belongs; *hit says which. 24
- * bytes from `word` on must be readable. */
+/* The slot where word[0..n), 0 < n <= SP_CACHED_BYTES, is or belongs; *hit says which.
+ * There must be slots, and 24 bytes from `word` on be readable. */
 static inline sp_cached_word *sp_word_cache_slot(const sp_word_cache *c, const char *word,
                                                  size_t n, uint64_t key[3], bool *hit) {
   key[0] = sp_load_upto_8(word, n);
@@ -57,8 +61,8 @@ static inline sp_cached_word *sp_word_cache_slot(const sp_word_cache *c, const c
   h ^= h >> 32;
   h *= 0x9fb21c651e98df25u;
   sp_cached_word *s = &c->slots[h >> 49];
-  *hit =
-      s->length == n && s->key[0] == key[0] && s->key[1] == key[1] && s->key[2] == key[2];
+  *hit = s->epoch == c->epoch && s->length == n && s->key[0] == key[0] &&
+         s->key[1] == key[1] && s->key[2] == key[2];
   return s;
 }
 

@@ -23,15 +23,16 @@ static sp_err build_trie(sp_wordpiece *m, const sp_vocab *v) {
   return err;
 }
 
-sp_err sp_wordpiece_read(sp_wordpiece *m, sp_vocab *v, const json_t *model,
+sp_err sp_wordpiece_read(sp_wordpiece *m, sp_vocab *v, const sp_model_file *f,
                          const char *where) {
   const char *unk = "[UNK]", *prefix = "##";
   m->max_chars = 100;
-  sp_err err = sp_vocab_read(v, json_object_get(model, "vocab"), where);
-  if (!err) err = sp_json_get_string(model, "unk_token", where, &unk);
-  if (!err) err = sp_json_get_string(model, "continuing_subword_prefix", where, &prefix);
+  sp_err err = sp_vocab_read(v, &f->vocab, where);
+  if (!err) err = sp_json_get_string(f->facts, "unk_token", where, &unk);
   if (!err)
-    err = sp_json_get_u32(model, "max_input_chars_per_word", where, 0, UINT32_MAX,
+    err = sp_json_get_string(f->facts, "continuing_subword_prefix", where, &prefix);
+  if (!err)
+    err = sp_json_get_u32(f->facts, "max_input_chars_per_word", where, 0, UINT32_MAX,
                           &m->max_chars);
   if (err) return err;
 

@@ -97,6 +97,25 @@ static void skipping_refuses_what_is_not_json(void **state) {
   assert_true(sp_json_scan_ended(&s));
 }
 
+static void whole_numbers_fit_64_bits(void **state) {
+  (void)state;
+  int64_t x;
+  sp_json_scan s = scan("[0, -0, 17, 9223372036854775807, -9223372036854775808]");
+  const int64_t expected[] = {0, 0, 17, INT64_MAX, INT64_MIN};
+  size_t n = 0;
+  for (bool first = true; sp_json_scan_element(&s, &first); n++) {
+    assert_true(sp_json_scan_integer(&s, &x));
+    assert_true(x == expected[n]);
+  }
+  assert_int_equal(n, 5);
+  static const char *const REFUSED[] = {
+      "1.0", "1e2", "9223372036854775808", "-9223372036854775809", "01", "NaN", "x", ""};
+  for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++) {
+    s = scan(REFUSED[i]);
+    assert_false(sp_json_scan_integer(&s, &x));
+  }
+}
+
 static void endless_nesting_is_refused(void **state) {
   (void)state;
   char text[4096];
@@ -104,7 +123,7 @@ static void endless_nesting_is_refused(void **state) {
   text[sizeof text - 1] = '\0';
   sp_json_scan s = scan(text);
   assert_false(sp_json_scan_skip(&s));
-  assert_string_equal(s.fault, "nested too deep");
+  assert_string_equal(s.fault, "nested beyond the parsing depth of 512");
 }
 
 int main(void) {
@@ -114,6 +133,7 @@ int main(void) {
       cmocka_unit_test(escapes_become_utf8),
       cmocka_unit_test(members_and_elements_are_visited_in_order),
       cmocka_unit_test(skipping_refuses_what_is_not_json),
+      cmocka_unit_test(whole_numbers_fit_64_bits),
       cmocka_unit_test(endless_nesting_is_refused),
   };
   return cmocka_run_group_tests_name("json_scan", tests, NULL, NULL);

@@ -487,16 +487,21 @@ static void the_hash_tells_tokenizers_apart(void **state) {
   sp_tokenizer_free(c);
 }
 
+/* Long texts, so that words are remembered too. */
 static void one_scratch_serves_several_tokenizers(void **state) {
   (void)state;
+  enum { N_WORDS = 500 };
   sp_tokenizer *a = parse(BERT("", "'?':0,'ab':1"));
   sp_tokenizer *b = parse(BERT("", "'?':0,'ab':2"));
   sp_tokenize_options plain = {0};
   sp_tokens tokens = {0};
-  for (int i = 0; i < 4; i++) {
-    assert_int_equal(sp_tokenizer_encode(i % 2 ? b : a, "ab", 2, &plain, &tokens), SP_OK);
-    assert_int_equal(tokens.n, 1);
-    assert_int_equal(tokens.ids[0], i % 2 ? 2 : 1);
+  char text[3 * N_WORDS];
+  for (size_t i = 0; i < sizeof text; i++) text[i] = "ab "[i % 3];
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_int_equal(
+        sp_tokenizer_encode(i % 2 ? b : a, text, sizeof text, &plain, &tokens), SP_OK);
+    assert_int_equal(tokens.n, N_WORDS);
+    for (uint32_t k = 0; k < tokens.n; k++) assert_int_equal(tokens.ids[k], 1 + i % 2);
   }
   sp_tokens_free(&tokens);
   sp_tokenizer_free(a);
@@ -529,6 +534,12 @@ static void faulty_files_are_refused_by_name(void **state) {
   (void)state;
   expect_refused("[]", "must be a JSON object");
   expect_refused("{}", "\"model\" is missing");
+  expect_refused("{'model':{'vocab':{'a'", "not JSON: end of file, expected ':'");
+  expect_refused("{" WORDS("'?':0") "}}", "expected the end of the file (at byte ");
+  expect_refused("{" WORDS("'?':0,'\\x':1") "}", "an unknown escape");
+  expect_refused("{'normalizer':{'type':'\\x'}," CHARS "}", "\"normalizer\": its value");
+  expect_refused("{" WORDS("'?':0,'a':9223372036854775808") "}", "no whole number");
+  expect_refused("{" WORDS("'?':0,'a':-1") "}", "negative id -1");
   expect_refused("{'model':{'type':'WordLevel'}}", "model type WordLevel");
   expect_refused("{'normalizer':{'type':'Nmt'}," CHARS "}", "normalizer type Nmt");
   expect_refused("{'pre_tokenizer':{'type':'Digits'}," CHARS "}", "type Digits");
@@ -546,7 +557,11 @@ static void faulty_files_are_refused_by_name(void **state) {
   expect_refused("{'model':{'type':'BPE','vocab':{'a':0},'merges':['a']}}", "merge 0");
   expect_refused("{'model':{'type':'BPE','dropout':0.1,'vocab':{'a':0},'merges':[]}}",
                  "dropout");
+  expect_refused("{'model':{'type':'BPE','vocab':{'a':0},'merges':[['a']]}}", "merge 0");
+  expect_refused("{'model':{'type':'BPE','vocab':{'a':0}}}", "no list \"merges\"");
   expect_refused("{'model':{'type':'Unigram','unk_id':1,'vocab':[['a',0]]}}", "unk_id");
+  expect_refused("{'model':{'type':'Unigram','unk_id':0,'vocab':[['a',NaN]]}}",
+                 "element 0");
   expect_refused("{'model':{'type':'Unigram','unk_id':0,'vocab':[['a']]}}", "element 0");
   expect_refused(NORMALIZED("{'type':'Replace','pattern':{'Regex':'(a|b)'},"
                             "'content':''}"),
