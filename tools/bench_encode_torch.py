@@ -86,7 +86,7 @@ def batches_of(ids, budget, step):
         for r, row in enumerate(part):
             x[r, :len(row)] = torch.tensor(row)
             mask[r, :len(row)] = 1
-        yield x.pin_memory(), mask.pin_memory()
+        yield x, mask
 
 
 def time_torch(model, batches, compiled):
@@ -170,7 +170,8 @@ def main():
     some = ids[::max(1, len(ids) // a.torch_limit)][:a.torch_limit]
     floor = counted_flops(config, map(len, some)) / rate
     for budget in a.torch_tokens:
-        batches = list(batches_of(some, budget, 16))
+        batches = [(x.pin_memory(), mask.pin_memory())
+                   for x, mask in batches_of(some, budget, 16)]
         took = time_torch(model, batches, not a.no_compile)
         print(f"PyTorch {'eager' if a.no_compile else 'compiled'}, {budget} tokens a batch: "
               f"{took:.2f} s, {len(some) / took:.0f} documents/s, "

@@ -3,7 +3,8 @@
  *
  * The answers are compared first: relative L2 above 1 % ends the run. Then the two take
  * turns, so that whatever else the machine does falls on both; medians over the rounds, and
- * the ratio of the medians. */
+ * the ratio of the medians, of the wall's clock and of the processor's, which counts only
+ * the time that the process was given. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,23 +36,32 @@ static sp_err read_texts(const char *path, texts *t) {
   for (bool more; !(err = text_lines_next(&in, &line, &more)) && more;) {
     if (t->n == t->cap) {
       t->cap = t->cap ? 2 * t->cap : 1024;
-      t->ends = realloc(t->ends, t->cap * sizeof *t->ends);
-      if (!t->ends) err = sp_fail(SP_ENOMEM, "texts: out of memory");
+      size_t *grown = realloc(t->ends, t->cap * sizeof *t->ends);
+      if (!grown) {
+        err = sp_fail(SP_ENOMEM, "texts: out of memory");
+        break;
+      }
+      t->ends = grown;
     }
-    if (!err) err = text_line_document(&line, &t->bytes);
+    err = text_line_document(&line, &t->bytes);
     if (err) break;
     t->ends[t->n++] = t->bytes.n;
   }
   text_lines_close(&in);
-  t->list = malloc((t->n + 1) * sizeof *t->list);
+  if (!err) t->list = malloc((t->n + 1) * sizeof *t->list);
+  if (!err && !t->list) err = sp_fail(SP_ENOMEM, "texts: out of memory");
+  if (err) return err;
   for (size_t i = 0, at = 0; i < t->n; at = t->ends[i++])
     t->list[i] = (sp_text){t->bytes.data + at, t->ends[i] - at};
-  return err;
+  return SP_OK;
 }
 
-static double now_s(void) {
+enum { WALL, PROCESSOR, N_CLOCKS };
+
+static double now_s(int which) {
+  static const clockid_t CLOCKS[N_CLOCKS] = {CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID};
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(CLOCKS[which], &t);
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -89,7 +99,7 @@ static uint32_t max_length_of(const sp_encoder *e) {
   return n;
 }
 
-static sp_err check(sp_encoder *const e[2], const texts *t, sp_vec *out[2]) {
+static sp_err check(sp_encoder *const e[2], const texts *t, sp_vec *const out[2]) {
   double sum = 0, worst = 0;
   for (int p = 0; p < 2; p++) {
     sp_err err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
@@ -106,41 +116,69 @@ static sp_err check(sp_encoder *const e[2], const texts *t, sp_vec *out[2]) {
   return SP_OK;
 }
 
+enum { F32, INT8, N_PRECISIONS };
+static const char *const PRECISIONS[N_PRECISIONS] = {"f32", "int8"};
+
+/* What the rounds took: seconds[precision][clock] of `rounds` each. */
+typedef struct times {
+  double *seconds[N_PRECISIONS][N_CLOCKS];
+  int rounds;
+} times;
+
+static double median(const times *m, int precision, int clock) {
+  double *s = m->seconds[precision][clock];
+  qsort(s, (size_t)m->rounds, sizeof *s, by_value);
+  return s[m->rounds / 2];
+}
+
+static sp_err run_rounds(sp_encoder *const e[N_PRECISIONS], const texts *t,
+                         sp_vec *const out[N_PRECISIONS], times *m) {
+  for (int r = 0; r < m->rounds; r++)
+    for (int p = 0; p < N_PRECISIONS; p++) {
+      double began[N_CLOCKS];
+      for (int c = 0; c < N_CLOCKS; c++) began[c] = now_s(c);
+      sp_err err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
+      if (err) return err;
+      for (int c = 0; c < N_CLOCKS; c++) m->seconds[p][c][r] = now_s(c) - began[c];
+    }
+  return SP_OK;
+}
+
+static void report(const times *m, size_t n_texts, uint64_t n_tokens) {
+  for (int p = 0; p < N_PRECISIONS; p++) {
+    double wall = median(m, p, WALL);
+    printf("%-5s %8.3f s  %8.3f processor-s  %8.1f texts/s  %9.0f tokens/s\n",
+           PRECISIONS[p], wall, median(m, p, PROCESSOR), (double)n_texts / wall,
+           (double)n_tokens / wall);
+  }
+  printf("int8 is %.2f times as fast, with 1/%.2f of the processor time\n",
+         median(m, F32, WALL) / median(m, INT8, WALL),
+         median(m, F32, PROCESSOR) / median(m, INT8, PROCESSOR));
+}
+
 static sp_err race(const char *dir, const texts *t, unsigned threads, int rounds) {
-  static const char *const PRECISIONS[2] = {"f32", "int8"};
-  sp_encoder *e[2] = {NULL, NULL};
-  sp_vec *out[2];
-  double *seconds[2];
+  sp_encoder *e[N_PRECISIONS] = {NULL, NULL};
+  sp_vec *out[N_PRECISIONS];
+  times m = {.rounds = rounds};
   sp_err err = SP_OK;
-  for (int p = 0; p < 2; p++) {
+  for (int p = 0; p < N_PRECISIONS; p++) {
     sp_encoder_options o = {
         .device = "cpu", .precision = PRECISIONS[p], .n_threads = threads};
     out[p] = calloc(t->n, sizeof *out[p]);
-    seconds[p] = calloc((size_t)rounds, sizeof *seconds[p]);
+    for (int c = 0; c < N_CLOCKS; c++) {
+      m.seconds[p][c] = calloc((size_t)rounds, sizeof(double));
+      if (!out[p] || !m.seconds[p][c])
+        err = sp_fail(SP_ENOMEM, "the rounds' results: out of memory");
+    }
     if (!err) err = sp_encoder_open(dir, &o, &e[p]);
   }
   if (!err) err = check(e, t, out);
-  for (int r = 0; r < rounds && !err; r++)
-    for (int p = 0; p < 2 && !err; p++) {
-      double began = now_s();
-      err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
-      seconds[p][r] = now_s() - began;
-    }
-  uint64_t tokens = err ? 0 : count_tokens(dir, t, max_length_of(e[0]));
-  for (int p = 0; p < 2; p++) {
-    qsort(seconds[p], (size_t)rounds, sizeof *seconds[p], by_value);
-    double median = seconds[p][rounds / 2];
-    if (!err)
-      printf("%-5s %8.3f s  %8.1f texts/s  %9.0f tokens/s\n", PRECISIONS[p], median,
-             (double)t->n / median, (double)tokens / median);
-  }
-  if (!err)
-    printf("int8 is %.2f times as fast\n",
-           seconds[0][rounds / 2] / seconds[1][rounds / 2]);
-  for (int p = 0; p < 2; p++) {
-    for (size_t i = 0; i < t->n; i++) sp_vec_free(&out[p][i]);
+  if (!err) err = run_rounds(e, t, out, &m);
+  if (!err) report(&m, t->n, count_tokens(dir, t, max_length_of(e[F32])));
+  for (int p = 0; p < N_PRECISIONS; p++) {
+    for (size_t i = 0; out[p] && i < t->n; i++) sp_vec_free(&out[p][i]);
     free(out[p]);
-    free(seconds[p]);
+    for (int c = 0; c < N_CLOCKS; c++) free(m.seconds[p][c]);
     sp_encoder_free(e[p]);
   }
   return err;
