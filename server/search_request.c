@@ -101,8 +101,7 @@ static sp_err read_params(const json_t *root, sp_search_params *p) {
 }
 
 static sp_err read_fields(const json_t *root, sp_search_request *r) {
-  r->all_fields = !given(root, "fields");
-  if (r->all_fields) return SP_OK;
+  if (!given(root, "fields")) return SP_OK;
   sp_err err = need_array(root, WHERE, "fields", &r->fields);
   if (err) return err;
   for (size_t i = 0; i < json_array_size(r->fields); i++)
@@ -131,11 +130,4 @@ void sp_search_request_free(sp_search_request *r) {
   json_decref(r->root);
   sp_vec_free(&r->vector);
   *r = (sp_search_request){0};
-}
-
-bool sp_search_request_wants(const sp_search_request *r, const char *name) {
-  if (r->all_fields) return true;
-  for (size_t i = 0; i < json_array_size(r->fields); i++)
-    if (strcmp(json_string_value(json_array_get(r->fields, i)), name) == 0) return true;
-  return false;
 }

@@ -25,8 +25,7 @@ typedef struct sp_search_request {
   size_t text_n;
   sp_vec vector; /* sound; {0} when a text was given */
   sp_search_params params;
-  bool all_fields;
-  const json_t *fields; /* array of strings, when not all */
+  const json_t *fields; /* array of strings; NULL: all */
   json_t *root;         /* holds what is borrowed above */
 } sp_search_request;
 
@@ -36,8 +35,5 @@ typedef struct sp_search_request {
 sp_err sp_search_request_parse(const char *body, size_t n,
                                const sp_search_params *defaults, sp_search_request *out);
 void sp_search_request_free(sp_search_request *r); /* {0} is fine */
-
-/* True when a result shows the stored field `name`. */
-bool sp_search_request_wants(const sp_search_request *r, const char *name);
 
 #endif

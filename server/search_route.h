@@ -11,8 +11,7 @@
 /* Answers with
  *   {"index": .., "took_ms": .., "documents_scored": .., "results":
  *    [{"id": .., "score": .., FIELD: .., ...}, ...]}
- * best first; the fields are those stored with the document, "title" and "text" among them
- * (a stored "id" or "score" does not show). A score has nine digits: the float is whole. */
+ * best first; server/hit.h tells what is in each. */
 void sp_search_route(sp_service *s, size_t index, const sp_request *request, sp_reply *r);
 
 #endif

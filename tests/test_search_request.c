@@ -22,7 +22,7 @@ static void a_text_and_the_defaults(void **state) {
   assert_int_equal(r.params.query_cut, 5);
   assert_true(r.params.heap_factor == 0.5f);
   assert_false(r.params.exact);
-  assert_true(sp_search_request_wants(&r, "anything"));
+  assert_null(r.fields);
   sp_search_request_free(&r);
 }
 
@@ -35,13 +35,14 @@ static void every_setting_is_read(void **state) {
   assert_int_equal(r.params.k, 10000);
   assert_int_equal(r.params.query_cut, 0);
   assert_true(r.params.heap_factor == 1.0f);
-  assert_true(sp_search_request_wants(&r, "title"));
-  assert_false(sp_search_request_wants(&r, "text"));
+  assert_int_equal(json_array_size(r.fields), 1);
+  assert_string_equal(json_string_value(json_array_get(r.fields, 0)), "title");
   sp_search_request_free(&r);
   r = accepted("{\"query\": \"a\", \"exact\": true, \"k\": null, \"fields\": []}");
   assert_true(r.params.exact);
   assert_int_equal(r.params.k, 10);
-  assert_false(sp_search_request_wants(&r, "title"));
+  assert_non_null(r.fields);
+  assert_int_equal(json_array_size(r.fields), 0);
   sp_search_request_free(&r);
 }
 

@@ -452,10 +452,10 @@ int cmd_bench(int argc, char **argv) {
       {NULL, 0, CMD_FLAG, NULL, NULL, NULL, 0, 0}};
   const cmd_spec spec = {
       "bench", "DOCUMENTS --queries FILE [OPTION...]",
-      "Measures searches for recall against latency. DOCUMENTS is an index, or a file of "
-      "vectors\n(any format that 'spindle convert' reads) from which one is built and "
-      "removed afterwards.\nThe truth is exact search on the same index. Each setting is "
-      "measured on one thread bound\nto one processor, after a pass that warms up; keep "
+      "Measures searches for recall against latency. DOCUMENTS is an index, or a file\n"
+      "of vectors (any format that 'spindle convert' reads) from which one is built and\n"
+      "removed afterwards. The truth is exact search on the same index. Each setting is\n"
+      "measured on one thread bound to one processor, after a pass that warms up; keep\n"
       "the machine quiet meanwhile.",
       options,
       "  spindle bench documents.csr --queries queries.csr --svg curve.svg\n"

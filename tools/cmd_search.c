@@ -8,6 +8,7 @@
 #include "base/lines.h"
 #include "index/vector_io.h"
 #include "server/engine.h"
+#include "server/hit.h"
 #include "tools/cmd.h"
 #include "tools/shown.h"
 
@@ -38,40 +39,6 @@ static double now_ms(void) {
 
 /* --- as JSON --- */
 
-/* Appends the members of the stored fields, an object, each after a comma. */
-static sp_err put_fields(const sp_buf *fields, sp_buf *out) {
-  json_t *o;
-  sp_err err = sp_json_parse(fields->data, fields->n, "stored fields", &o);
-  if (err) return err;
-  const char *key;
-  json_t *value;
-  json_object_foreach(o, key, value) {
-    if (err || strcmp(key, "id") == 0 || strcmp(key, "score") == 0) continue;
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text) err = sp_fail(SP_ENOMEM, "no memory for a stored field");
-    if (!err) err = sp_buf_append_str(out, ", ");
-    if (!err) err = sp_json_put_string(out, key, strlen(key));
-    if (!err) err = sp_buf_printf(out, ": %s", text);
-    free(text);
-  }
-  json_decref(o);
-  return err;
-}
-
-static sp_err put_json_hit(search *s, const sp_hit *hit, sp_buf *out) {
-  const sp_snapshot *snapshot = sp_engine_snapshot(s->engine);
-  size_t n;
-  const char *id = sp_snapshot_id(snapshot, hit->doc, &n);
-  if (!id) return sp_fail(SP_EFORMAT, "document %u has no id", hit->doc);
-  sp_err err = sp_buf_append_str(out, "{\"id\": ");
-  if (!err) err = sp_json_put_string(out, id, n);
-  if (!err) err = sp_buf_printf(out, ", \"score\": %.9g", (double)hit->score);
-  sp_buf_clear(&s->fields);
-  if (!err) err = sp_snapshot_fields(snapshot, hit->doc, &s->fields);
-  if (!err) err = put_fields(&s->fields, out);
-  return err ? err : sp_buf_append_char(out, '}');
-}
-
 static sp_err put_json(search *s, const question *q, const sp_result *r, double took_ms) {
   sp_buf *out = &s->line;
   sp_err err = sp_buf_append_str(out, q->vec ? "{\"query_id\": " : "{\"query\": ");
@@ -82,7 +49,8 @@ static sp_err put_json(search *s, const question *q, const sp_result *r, double 
   if (!err) err = sp_buf_append_str(out, "\"results\": [");
   for (uint32_t i = 0; !err && i < r->n; i++) {
     if (i) err = sp_buf_append_str(out, ", ");
-    if (!err) err = put_json_hit(s, &r->hits[i], out);
+    if (!err)
+      err = sp_put_hit(sp_engine_snapshot(s->engine), &r->hits[i], NULL, &s->fields, out);
   }
   return err ? err : sp_buf_append_str(out, "]}\n");
 }
@@ -221,10 +189,9 @@ int cmd_search(int argc, char **argv) {
       {NULL, 0, CMD_FLAG, NULL, NULL, NULL, 0, 0}};
   const cmd_spec spec = {
       "search", "INDEX [QUERY...]",
-      "Prints the best documents of an index for each query: rank, score, id, and the "
-      "title or\nthe beginning of the text. Without a QUERY, reads standard input, a "
-      "query "
-      "a line.",
+      "Prints the best documents of an index for each query: rank, score, id, and the\n"
+      "title or the beginning of the text. Without a QUERY, reads standard input, a\n"
+      "query a line.",
       options,
       "  spindle search wiki.idx \"why is the sky blue\"\n"
       "  spindle search wiki.idx -k 100 --json < questions.txt > results.jsonl\n"};
