@@ -56,7 +56,7 @@ static sp_err run(const encode *c, sp_vector_format format, const char *path) {
   err = vector_output_open(c->output, write, c->resume, &out, &job.n_skip);
   if (!err) {
     job.out = &out;
-    err = learns ? encode_job_run_learning(&job) : encode_job_run(&job);
+    err = encode_job_run(&job);
     err = vector_output_close(&out, err);
   }
   text_lines_close(&in);

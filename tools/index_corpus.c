@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/progress.h"
+#include "tools/encode_stages.h"
 
-enum { BATCH_DOCS = 256, BATCH_BYTES = 1 << 20 }; /* whichever is reached first */
+/* Of documents that are encoded at once: enough to fill a GPU, and little memory. */
+enum { MOST_TEXTS = 8192, MOST_BYTES = 8 << 20 };
+_Static_assert(sizeof(sp_corpus_place) <= ENCODE_PLACE_BYTES, "a place in a corpus fits");
 
 /* --- the builder's hooks --- */
 
@@ -85,58 +88,35 @@ sp_err sp_corpus_encoder_attach(sp_builder *b, const sp_corpus_encoder *how,
 
 /* --- the documents --- */
 
-/* Where a document's parts lie in the batch's bytes. */
-typedef struct part {
-  size_t id, id_n, text, text_n, fields, fields_n;
-} part;
+typedef struct flow {
+  sp_corpus *corpus;
+  sp_builder *builder;
+  sp_progress progress;
+  uint64_t n_docs;
+} flow;
 
-typedef struct batch {
-  size_t n;
-  sp_buf bytes;
-  part parts[BATCH_DOCS];
-  sp_text texts[BATCH_DOCS];
-  sp_vec vecs[BATCH_DOCS];
-} batch;
-
-static void batch_free(batch *k) {
-  if (!k) return;
-  for (size_t i = 0; i < BATCH_DOCS; i++) sp_vec_free(&k->vecs[i]);
-  sp_buf_free(&k->bytes);
-  free(k);
-}
-
-static sp_err keep(batch *k, const sp_corpus_doc *d) {
-  size_t at = k->bytes.n;
-  k->parts[k->n++] =
-      (part){at, d->id_n, at + d->id_n, d->text_n, at + d->id_n + d->text_n, d->fields_n};
-  sp_err err = sp_buf_append(&k->bytes, d->id, d->id_n);
-  if (!err) err = sp_buf_append(&k->bytes, d->text, d->text_n);
-  return err ? err : sp_buf_append(&k->bytes, d->fields, d->fields_n);
-}
-
-static sp_err read_batch(sp_corpus *c, batch *k, bool *more) {
-  k->n = 0;
-  sp_buf_clear(&k->bytes);
-  while (k->n < BATCH_DOCS && k->bytes.n < BATCH_BYTES) {
-    sp_corpus_doc d;
-    sp_err err = sp_corpus_next(c, &d, more);
-    if (err || !*more) return err;
-    err = keep(k, &d);
-    if (err) return err;
-  }
-  return SP_OK;
-}
-
-static sp_err add_batch(sp_builder *b, sp_encoder *e, batch *k) {
-  for (size_t i = 0; i < k->n; i++)
-    k->texts[i] = (sp_text){k->bytes.data + k->parts[i].text, k->parts[i].text_n};
-  sp_err err = sp_encoder_encode(e, SP_DOCUMENT, k->texts, k->n, k->vecs);
-  for (size_t i = 0; i < k->n && !err; i++) {
-    const part *p = &k->parts[i];
-    err = sp_builder_add(b, k->bytes.data + p->id, p->id_n, &k->vecs[i],
-                         k->bytes.data + p->fields, p->fields_n);
-  }
+static sp_err next(void *context, encode_record *out, bool *more) {
+  sp_corpus_doc d;
+  sp_err err = sp_corpus_next(((flow *)context)->corpus, &d, more);
+  if (!err && *more)
+    *out = (encode_record){d.id, d.id_n, d.text, d.text_n, d.fields, d.fields_n};
   return err;
+}
+
+static size_t place(void *context, void *out) {
+  memcpy(out, sp_corpus_tell(((flow *)context)->corpus), sizeof(sp_corpus_place));
+  return sizeof(sp_corpus_place);
+}
+
+static sp_err put(void *context, const encode_record *r, const sp_vec *vector) {
+  flow *f = context;
+  sp_err err = sp_builder_add(f->builder, r->id, r->n_id, vector, r->extra, r->n_extra);
+  if (!err) sp_progress_set(&f->progress, ++f->n_docs);
+  return err;
+}
+
+static sp_err put_place(void *context, const void *at, size_t n) {
+  return sp_builder_checkpoint(((flow *)context)->builder, at, n);
 }
 
 /* Goes to where the builder's last checkpoint was written. */
@@ -154,18 +134,19 @@ sp_err sp_corpus_add(sp_builder *b, sp_corpus *c, sp_encoder *e, FILE *progress)
   if (sp_builder_start(b)->complete) return SP_OK;
   sp_err err = take_up(b, c);
   if (err) return err;
-  batch *k = calloc(1, sizeof *k);
-  if (!k) return sp_fail(SP_ENOMEM, "no memory for a batch of documents");
-  uint64_t n_docs = sp_builder_start(b)->n_docs;
-  sp_progress p;
-  sp_progress_begin(&p, progress, "documents encoded", n_docs, 0);
-  for (bool more = true; more && !err;) {
-    err = read_batch(c, k, &more);
-    if (!err && k->n) err = add_batch(b, e, k);
-    if (!err) err = sp_builder_checkpoint(b, sp_corpus_tell(c), sizeof(sp_corpus_place));
-    if (!err) sp_progress_set(&p, n_docs += k->n);
-  }
-  if (!err) sp_progress_end(&p);
-  batch_free(k);
+  flow f = {.corpus = c, .builder = b, .n_docs = sp_builder_start(b)->n_docs};
+  const encode_stages stages = {.encoder = e,
+                                .side = SP_DOCUMENT,
+                                .most_texts = MOST_TEXTS,
+                                .most_bytes = MOST_BYTES,
+                                .in_turn = sp_encoder_learns(e), /* from what is added */
+                                .context = &f,
+                                .next = next,
+                                .place = place,
+                                .put = put,
+                                .put_place = put_place};
+  sp_progress_begin(&f.progress, progress, "documents encoded", f.n_docs, 0);
+  err = encode_stages_run(&stages);
+  if (!err) sp_progress_end(&f.progress);
   return err;
 }
