@@ -2,16 +2,7 @@
 # tests/e2e_bench.sh - `spindle bench` on made-up vectors: its figures, files, refusals.
 #
 #   tests/e2e_bench.sh SPINDLE
-set -eu
-spindle=$1
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() {
-  echo "e2e_bench: $*" >&2
-  exit 1
-}
+. "$(dirname "$0")/e2e.sh"
 
 # N vectors of up to 12 of 300 terms, low terms more often; the same for the same SEED.
 vectors() { # N SEED
@@ -58,15 +49,6 @@ esac
 recall() { sed -n 's/.*"recall": \([0-9.]*\).*/\1/p' "$1"; }
 [ "$(recall one.json)" = "$(recall two.json)" ] || fail "an opened index answers otherwise"
 
-# expect STATUS WORDS COMMAND...
-expect() {
-  status=$1 words=$2
-  shift 2
-  got=0
-  "$@" >output 2>&1 || got=$?
-  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
-  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
-}
 expect 2 "wants --queries" "$spindle" bench kept
 expect 2 "wants one index" "$spindle" bench --queries queries.jsonl
 expect 2 "query-cut takes" "$spindle" bench kept --queries queries.jsonl --query-cut x

@@ -2,26 +2,7 @@
 # tests/e2e_convert.sh - `spindle convert` from format to format, and its refusals.
 #
 #   tests/e2e_convert.sh SPINDLE
-set -eu
-spindle=$1
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() {
-  echo "e2e_convert: $*" >&2
-  exit 1
-}
-
-# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
-expect() {
-  status=$1 words=$2
-  shift 2
-  got=0
-  "$@" >output 2>&1 || got=$?
-  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
-  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
-}
+. "$(dirname "$0")/e2e.sh"
 
 cat >in.jsonl <<'END'
 {"id": "0", "terms": [0, 2, 5], "weights": [0.5, 1, 2.25]}

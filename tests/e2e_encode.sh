@@ -2,29 +2,10 @@
 # tests/e2e_encode.sh - `spindle encode`: order, batches, formats, resuming, refusals.
 #
 #   tests/e2e_encode.sh SPINDLE [DEVICE]
-set -eu
-spindle=$1
+. "$(dirname "$0")/e2e.sh"
 device=${2:-cpu}
-shared=$(cd "${SPINDLE_SHARED:-../shared}" 2>/dev/null && pwd) || shared=
-dir=$(mktemp -d)
 feeder=
 trap 'kill $feeder 2>/dev/null || true; rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() {
-  echo "e2e_encode: $*" >&2
-  exit 1
-}
-
-# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
-expect() {
-  status=$1 words=$2
-  shift 2
-  got=0
-  "$@" >output 2>&1 || got=$?
-  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
-  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
-}
 
 # texts of many lengths; ids are strings and numbers, titles come and go
 i=0

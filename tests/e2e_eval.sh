@@ -2,26 +2,8 @@
 # tests/e2e_eval.sh - `spindle eval` on the demo corpus and on files, and its refusals.
 #
 #   tests/e2e_eval.sh SPINDLE DEMO_FOLDER
-set -eu
-spindle=$1 demo=$2
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() {
-  echo "e2e_eval: $*" >&2
-  exit 1
-}
-
-# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
-expect() {
-  status=$1 words=$2
-  shift 2
-  got=0
-  "$@" >output 2>&1 || got=$?
-  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
-  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
-}
+. "$(dirname "$0")/e2e.sh"
+demo=$2
 
 index_is_measured() {
   # an index is measured, and the run it writes measures the same

@@ -2,27 +2,8 @@
 # tests/e2e_inspect.sh - `spindle inspect`: counts, vectors, scores term by term, damage.
 #
 #   tests/e2e_inspect.sh SPINDLE DEMO_FOLDER
-set -eu
-spindle=$1 demo=$2
-shared=$(cd "${SPINDLE_SHARED:-../shared}" 2>/dev/null && pwd) || shared=
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-
-fail() {
-  echo "e2e_inspect: $*" >&2
-  exit 1
-}
-
-# expect STATUS WORDS COMMAND...: runs it, and finds WORDS in what it prints.
-expect() {
-  status=$1 words=$2
-  shift 2
-  got=0
-  "$@" >output 2>&1 || got=$?
-  [ "$got" = "$status" ] || fail "'$*' ended with $got, expected $status: $(cat output)"
-  grep -q -e "$words" output || fail "'$*' does not say '$words': $(cat output)"
-}
+. "$(dirname "$0")/e2e.sh"
+demo=$2
 
 # The numbers of all members "$1" in one line of JSON, a line each.
 members() {

@@ -5,12 +5,13 @@
 #include "tools/encode_stages.h"
 
 enum { MOST_TEXTS = 32768 };
-static const size_t MOST_BYTES = (size_t)64 << 20;
+static const size_t GOOD_BYTES = (size_t)32 << 20;
 
 typedef struct flow {
   const encode_job *job;
-  uint64_t to_skip;
-  sp_buf text; /* of the current line, with its title */
+  uint64_t to_skip; /* texts that the reader passes over: whole windows */
+  uint64_t to_drop; /* vectors behind them that are made again, but are there already */
+  sp_buf text;      /* of the current line, with its title */
   sp_progress progress;
   uint64_t n_done;
 } flow;
@@ -35,6 +36,10 @@ static sp_err next(void *context, encode_record *out, bool *more) {
 
 static sp_err put(void *context, const encode_record *r, const sp_vec *vector) {
   flow *f = context;
+  if (f->to_drop) {
+    f->to_drop--;
+    return SP_OK;
+  }
   const text_line line = {
       .id = r->id, .n_id = r->n_id, .id_json = r->extra, .n_id_json = r->n_extra};
   sp_err err = vector_output_put(f->job->out, &line, vector);
@@ -52,7 +57,7 @@ static sp_err run_stages(flow *f) {
   const encode_stages stages = {.encoder = f->job->encoder,
                                 .side = f->job->side,
                                 .most_texts = MOST_TEXTS,
-                                .most_bytes = MOST_BYTES,
+                                .good_bytes = GOOD_BYTES,
                                 .context = f,
                                 .next = next,
                                 .put = put,
@@ -87,7 +92,11 @@ sp_err encode_job_run(const encode_job *job) {
   bool learns = sp_encoder_learns(job->encoder);
   if (learns && job->n_skip)
     return sp_fail(SP_EINVAL, "a lexical encoding cannot be resumed");
-  flow f = {.job = job, .to_skip = job->n_skip, .n_done = job->n_skip};
+  uint64_t n_drop = job->n_skip % sp_encoder_window(job->encoder);
+  flow f = {.job = job,
+            .to_skip = job->n_skip - n_drop,
+            .to_drop = n_drop,
+            .n_done = job->n_skip};
   encode_chunk all = {0};
   sp_progress_begin(&f.progress, stderr, "texts", job->n_skip, 0);
   sp_err err = learns ? run_learning(&f, &all) : run_stages(&f);

@@ -6,7 +6,7 @@
 #include <time.h>
 
 /* Chunks begin small, so that the first vectors come soon, and grow until one takes about
- * two seconds: large enough to sort texts by length, small enough to lose little in a crash. */
+ * two seconds: large enough to keep a device busy, small enough to lose little in a crash. */
 enum { N_CHUNKS = 3, FIRST_TEXTS = 256 };
 static const double GOOD_SECONDS = 2;
 
@@ -32,11 +32,17 @@ typedef struct ring {
 
 /* --- the stages' work on one slot --- */
 
+/* Enough bytes: at a window's end, unless the window is too large for that. */
+static bool is_full(const encode_stages *s, const encode_chunk *c) {
+  bool whole = c->n % sp_encoder_window(s->encoder) == 0;
+  return c->bytes.n >= (whole ? s->good_bytes : 4 * s->good_bytes);
+}
+
 static sp_err read_slot(const encode_stages *s, slot *to, size_t wanted) {
   encode_chunk *c = &to->chunk;
   encode_chunk_clear(c);
   to->last = false;
-  while (!to->last && c->n < wanted && c->bytes.n < s->most_bytes) {
+  while (!to->last && c->n < wanted && !is_full(s, c)) {
     encode_record record;
     bool more;
     sp_err err = s->next(s->context, &record, &more);
@@ -134,8 +140,8 @@ static void encode_all(ring *r) {
     double began = now_s();
     sp_err err = encode_slot(r->stages, s);
     pthread_mutex_lock(&r->lock);
-    if (now_s() - began < GOOD_SECONDS) r->wanted *= 2;
-    if (r->wanted > r->stages->most_texts) r->wanted = r->stages->most_texts;
+    if (now_s() - began < GOOD_SECONDS && r->wanted * 2 <= r->stages->most_texts)
+      r->wanted *= 2;
     pthread_mutex_unlock(&r->lock);
     if (!hand_on(r, s, err, ENCODED)) break;
   }
@@ -167,7 +173,8 @@ static void run_in_turn(ring *r) {
 }
 
 sp_err encode_stages_run(const encode_stages *stages) {
-  ring r = {.stages = stages, .wanted = FIRST_TEXTS};
+  const size_t window = sp_encoder_window(stages->encoder);
+  ring r = {.stages = stages, .wanted = (FIRST_TEXTS + window - 1) / window * window};
   pthread_mutex_init(&r.lock, NULL);
   pthread_cond_init(&r.moved, NULL);
   if (stages->in_turn)

@@ -11,7 +11,7 @@ typedef struct encode_stages {
   sp_encoder *encoder;
   sp_side side;
   size_t most_texts; /* in one chunk; chunks begin smaller and grow */
-  size_t most_bytes; /* of texts in one chunk, about */
+  size_t good_bytes; /* of texts in one chunk, about; four times this at the most */
   bool in_turn; /* read, encode and keep a small chunk, then the next, all in the caller's
                    thread: for encoders that learn from what is kept */
   void *context;
@@ -27,7 +27,11 @@ typedef struct encode_stages {
   sp_err (*put_place)(void *context, const void *place, size_t n);
 } encode_stages;
 
-/* Returns when all texts are kept, or with the first failure of a call above, of the
+/* Chunks are whole windows of the encoder's (sp_encoder_window()) counted from the first
+ * text, so how they grew shows in no vector, nor does where a run ended that is gone on
+ * with from the end of a chunk. (Only a window of more than 4 * good_bytes is divided.)
+ *
+ * Returns when all texts are kept, or with the first failure of a call above, of the
  * encoder, or ENOMEM; no thread is left in either case. */
 sp_err encode_stages_run(const encode_stages *stages);
 

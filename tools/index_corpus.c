@@ -8,7 +8,7 @@
 #include "tools/encode_stages.h"
 
 /* Of documents that are encoded at once: enough to fill a GPU, and little memory. */
-enum { MOST_TEXTS = 8192, MOST_BYTES = 8 << 20 };
+enum { MOST_TEXTS = 8192, GOOD_BYTES = 8 << 20 };
 _Static_assert(sizeof(sp_corpus_place) <= ENCODE_PLACE_BYTES, "a place in a corpus fits");
 
 /* --- the builder's hooks --- */
@@ -138,7 +138,7 @@ sp_err sp_corpus_add(sp_builder *b, sp_corpus *c, sp_encoder *e, FILE *progress)
   const encode_stages stages = {.encoder = e,
                                 .side = SP_DOCUMENT,
                                 .most_texts = MOST_TEXTS,
-                                .most_bytes = MOST_BYTES,
+                                .good_bytes = GOOD_BYTES,
                                 .in_turn = sp_encoder_learns(e), /* from what is added */
                                 .context = &f,
                                 .next = next,
