@@ -227,10 +227,11 @@ __device__ inline void take_tile(Softmax<T, D> &softmax, const uint32_t (&q)[D /
 }
 
 // Writes the warp's 16 rows by way of shared memory, so that they leave 16 bytes a
-// thread.
+// thread. `tile` held the warp's queries: without keys no barrier came since their reading.
 template <typename T, int D>
 __device__ inline void write_out(const float (&o)[D / 8][4], T *tile, T *out, int stride,
                                  int n_rows, int lane) {
+  __syncwarp();
 #pragma unroll
   for (int n = 0; n < D / 8; n++)
 #pragma unroll
