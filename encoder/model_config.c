@@ -166,7 +166,9 @@ static sp_err parse_shape(const json_t *o, const char *where, const shape_words 
   if (err) return err;
   c->head_activation = c->activation;
   c->n_kv_heads = c->n_heads;
-  if (!json_is_integer(json_object_get(o, "head_dim")) && c->hidden_size % c->n_heads)
+  bool own_head_dim =
+      c->architecture == SP_MISTRAL && json_is_integer(json_object_get(o, "head_dim"));
+  if (!own_head_dim && c->hidden_size % c->n_heads)
     return sp_fail(SP_EFORMAT, "%s: %s %u is not a multiple of %s %u", where, w->hidden,
                    c->hidden_size, w->heads, c->n_heads);
   c->head_dim = c->hidden_size / c->n_heads;

@@ -162,17 +162,31 @@ static void hash_model(XXH3_state_t *h, const sp_tokenizer *t) {
   XXH3_64bits_update(h, &sum, sizeof sum);
 }
 
+/* Each token ends with a NUL; an id without one is a 1. Files may leave most ids out. */
+static void hash_vocab(XXH3_state_t *h, const sp_vocab *v) {
+  char ones[64];
+  memset(ones, 1, sizeof ones);
+  for (uint32_t id = 0; id < v->n_ids;) {
+    uint32_t gap = 0;
+    while (gap < sizeof ones && id < v->n_ids && v->number_of[id] == SP_STRMAP_NONE) {
+      gap++;
+      id++;
+    }
+    XXH3_64bits_update(h, ones, gap);
+    size_t n;
+    const char *token = sp_vocab_token(v, id, &n);
+    if (!token) continue;
+    XXH3_64bits_update(h, token, n + 1);
+    id++;
+  }
+}
+
 /* Facts, not the file's layout: one saved again by other software hashes the same. */
 static sp_err hash_all(sp_tokenizer *t, json_t *const trees[N_PARTS], const char *where) {
   XXH3_state_t *h = XXH3_createState();
   if (!h) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
   XXH3_64bits_reset(h);
-  for (uint32_t id = 0; id < t->vocab.n_ids; id++) {
-    size_t n;
-    const char *token = sp_vocab_token(&t->vocab, id, &n);
-    if (token) XXH3_64bits_update(h, token, n);
-    XXH3_64bits_update(h, token ? "" : "\1", 1); /* ends it, or says there is none */
-  }
+  hash_vocab(h, &t->vocab);
   for (size_t i = 0; i < t->added.n; i++) {
     const sp_added_token *a = &t->added.tokens[i];
     uint32_t facts[6] = {a->id,     a->single_word, a->lstrip,

@@ -1,5 +1,4 @@
 /* encoder/vocab.c - spellings and ids, both ways. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,8 @@ static sp_err widen(sp_vocab *v, uint32_t id) {
   if (id < v->n_ids) return SP_OK;
   sp_err err = grow(&v->number_of, &v->cap_ids, id + 1);
   if (err) return err;
-  for (uint32_t i = v->n_ids; i <= id; i++) v->number_of[i] = SP_STRMAP_NONE;
+  _Static_assert(SP_STRMAP_NONE == 0xffffffff, "all bits are set");
+  memset(v->number_of + v->n_ids, 0xff, (id + 1 - v->n_ids) * sizeof *v->number_of);
   v->n_ids = id + 1;
   return SP_OK;
 }
@@ -113,9 +113,10 @@ sp_err sp_vocab_read(sp_vocab *v, const sp_member *object, const char *where) {
 bool sp_vocab_find_bytes(const sp_vocab *v, uint32_t ids[256]) {
   bool all = true;
   for (unsigned b = 0; b < 256; b++) {
-    char name[8];
-    int n = snprintf(name, sizeof name, "<0x%02X>", b);
-    ids[b] = sp_vocab_find(v, name, (size_t)n);
+    char name[] = "<0x00>";
+    name[3] = "0123456789ABCDEF"[b >> 4];
+    name[4] = "0123456789ABCDEF"[b & 15];
+    ids[b] = sp_vocab_find(v, name, sizeof name - 1);
     all = all && ids[b] != UINT32_MAX;
   }
   return all;

@@ -9,6 +9,7 @@
 #include "tools/beir.h"
 #include "tools/eval_measures.h"
 #include "tools/eval_report.h"
+#include "tools/trec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -1,5 +1,5 @@
 /* tests/fuzz_model_config.c - any JSON as a config.json: what is accepted can be computed
- * with. Run by hand: fuzz_model_config FOLDER -max_total_time=300 */
+ * with. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,6 +1,9 @@
-/* tests/fuzz_model_modules.c - any bytes as modules.json, router_config.json and a module's
- * config.json, parted by the byte 0xff, which no UTF-8 holds.
- * Run by hand, best with TMPDIR in memory: fuzz_model_modules FOLDER -max_total_time=300 */
+/* tests/fuzz_model_modules.c - any bytes as modules.json, router_config.json and the
+ * config.json of the module "m", parted by the byte 0xff, which no UTF-8 holds.
+ *
+ * The files lie in memory (/dev/shm, or TMPDIR where that is missing) and stay open:
+ * writing them anew costs two calls each. */
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,56 +13,58 @@
 
 #include "encoder/model_parts.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+enum { N_FILES = 3 };
+static const char *const NAMES[N_FILES] = {"modules.json", "router_config.json",
+                                           "m/config.json"};
 static char root[200];
+static int files[N_FILES];
+
+static const char *path_of(const char *name) {
+  static char path[300];
+  snprintf(path, sizeof path, "%s/%s", root, name);
+  return path;
+}
 
 static void leave(void) {
-  char path[300];
-  static const char *const NAMES[] = {"modules.json", "router_config.json",
-                                      "m/config.json", "m", "."};
-  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
-    snprintf(path, sizeof path, "%s/%s", root, NAMES[i]);
-    if (i < 3)
-      unlink(path);
-    else
-      rmdir(i == 3 ? path : root);
-  }
+  for (int i = 0; i < N_FILES; i++) unlink(path_of(NAMES[i]));
+  rmdir(path_of("m"));
+  rmdir(root);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv) {
-  (void)argc;
-  (void)argv;
+static void enter(void) {
   const char *tmp = getenv("TMPDIR");
+  if (access("/dev/shm", W_OK) == 0) tmp = "/dev/shm";
   snprintf(root, sizeof root, "%s/fuzz_model_modules.XXXXXX", tmp ? tmp : "/tmp");
-  if (!mkdtemp(root)) abort();
-  char path[300];
-  snprintf(path, sizeof path, "%s/m", root);
-  if (mkdir(path, 0700)) abort();
+  if (!mkdtemp(root) || mkdir(path_of("m"), 0700)) abort();
+  for (int i = 0; i < N_FILES; i++)
+    if ((files[i] = open(path_of(NAMES[i]), O_WRONLY | O_CREAT, 0600)) < 0) abort();
   atexit(leave);
-  return 0;
 }
 
-static void plant(const char *name, const uint8_t *data, size_t n) {
-  char path[300];
-  snprintf(path, sizeof path, "%s/%s", root, name);
-  FILE *f = fopen(path, "wb");
-  if (!f || fwrite(data, 1, n, f) != n || fclose(f)) abort();
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
-  static const char *const NAMES[] = {"modules.json", "router_config.json",
-                                      "m/config.json"};
-  for (int i = 0; i < 3; i++) {
+static void plant(const uint8_t *data, size_t n) {
+  for (int i = 0; i < N_FILES; i++) {
     const uint8_t *end = n ? memchr(data, 0xff, n) : NULL;
     size_t part = end ? (size_t)(end - data) : n;
-    plant(NAMES[i], data, part);
+    if (pwrite(files[i], data, part, 0) != (ssize_t)part ||
+        ftruncate(files[i], (off_t)part))
+      abort();
     data += end ? part + 1 : part;
     n -= end ? part + 1 : part;
   }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
+  if (!*root) enter();
+  plant(data, n);
   sp_model *m = calloc(1, sizeof *m);
   if (!m || !(m->dir = strdup(root))) abort();
   sp_layout layout;
   if (!sp_layout_read(m, &layout)) {
     if (!layout.transformer_dir || strstr(layout.transformer_dir, "..")) abort();
+    if (layout.query_table_dir && strstr(layout.query_table_dir, "..")) abort();
+    if (layout.dense_dir && strstr(layout.dense_dir, "..")) abort();
     if (m->log1p_times != 1 && m->log1p_times != 2) abort();
     sp_layout_free(&layout);
   }
