@@ -5,10 +5,9 @@
  *   build_live.c      which documents stay, numbered anew; the ids' hashes
  *   build_store.c     batches of writes, the record of progress, sweeping remains away
  *   build_chunks.c    forward index, names, documents; the dictionary
- *   build_lists.c     term range by term range: gather, prune, group, write
+ *   build_lists.c     term range by term range: gather, prune, write
  *   build_postings.c  what static pruning keeps
- *   cluster.c         grouping one list's documents into blocks
- *   summary.c         the blocks' summaries, and a list as bytes
+ *   list.c            a list as bytes
  *   build_commit.c    the one commit that names the segment */
 #ifndef SP_BUILD_H
 #define SP_BUILD_H
@@ -28,7 +27,7 @@ typedef struct sp_building {
   uint32_t n_forward, n_documents, n_ids, n_lists; /* chunks written */
   uint32_t next_term;                              /* lists below are written */
   uint32_t n_hashes;                               /* ids in the n_ids chunks */
-  uint64_t nnz, n_postings, n_kept_lists, n_blocks;
+  uint64_t nnz, n_postings, n_kept_lists;
 } sp_building;
 
 /* Documents that stay: those whose id does not come again. */
@@ -52,12 +51,12 @@ typedef struct sp_forward {
   uint32_t n;
 } sp_forward;
 
-/* Every document's strongest terms, in a file without a name: what grouping compares. */
-typedef struct sp_top {
-  void *map;
+/* For every document the key (build_postings.c) of the weakest of its few terms that
+ * pruning never takes; in a file without a name. */
+typedef struct sp_kept {
+  uint16_t *keys; /* [live documents] mapped */
   uint64_t bytes;
-  uint32_t doc_cut;
-} sp_top;
+} sp_kept;
 
 struct sp_builder {
   char *path;
@@ -82,7 +81,7 @@ struct sp_builder {
   sp_live live;
   sp_batch batch;
   sp_forward forward;
-  sp_top top;
+  sp_kept kept;
   uint32_t n_terms, term_bytes, n_chunks;
   float *query_weight; /* [n_terms], at most 1; or NULL: all alike */
   float *half;         /* [32,768] the values of the non-negative f16 patterns */
@@ -138,12 +137,6 @@ static inline sp_doc sp_build_doc(const sp_builder *b, uint32_t doc) {
 static inline uint32_t sp_doc_term(const sp_doc *d, uint32_t term_bytes, uint32_t i) {
   return term_bytes == 2 ? ((const uint16_t *)d->terms)[i]
                          : ((const uint32_t *)d->terms)[i];
-}
-
-/* A weight times what queries are expected to ask of its term. */
-static inline float sp_build_weight(const sp_builder *b, uint32_t term, uint16_t bits) {
-  float w = b->half[bits];
-  return b->query_weight ? w * b->query_weight[term] : w;
 }
 
 #endif

@@ -1,10 +1,10 @@
-/* index/build_lists.c - term range by term range: gather, prune, group, write.
+/* index/build_lists.c - term range by term range: gather, prune, write.
  *
  * The forward index is the only copy of the postings: a range of terms small enough for
- * the memory is read out of it (documents are sorted by term, so a range is a stretch of
- * each), then its lists are made by all threads and written in the order of terms. A
- * list depends on the seed and its documents alone, and chunks end by size alone, so the
- * bytes are the same whatever the threads, the memory, and the interruptions. */
+ * the memory is read out of it by all threads (documents are sorted by term, so a range is
+ * a stretch of each), then its lists are written in the order of terms. A list depends on
+ * its documents alone, and chunks end by size alone, so the bytes are the same whatever
+ * the threads, the memory, and the interruptions. */
 #include "index/build_lists.h"
 
 #include <stdlib.h>
@@ -17,11 +17,8 @@ typedef struct list_writer {
   uint64_t *list_at; /* [n_terms] */
   sp_buf chunk;      /* the payload being filled */
   uint32_t n_in_chunk;
-  uint64_t n_postings, n_blocks; /* in it */
-  uint64_t posting_bytes;        /* an estimate for the lists to come */
+  uint64_t n_postings; /* in it */
 } list_writer;
-
-enum { POSTING_BYTES = 256 /* the first estimate: rather too large */ };
 
 static sp_err flush_chunk(list_writer *w, uint32_t next_term) {
   sp_builder *b = w->j->b;
@@ -36,127 +33,43 @@ static sp_err flush_chunk(list_writer *w, uint32_t next_term) {
     b->at.n_lists++;
     b->at.n_kept_lists += w->n_in_chunk;
     b->at.n_postings += w->n_postings;
-    b->at.n_blocks += w->n_blocks;
   }
   b->at.next_term = next_term;
   sp_buf_clear(&w->chunk);
   w->n_in_chunk = 0;
-  w->n_postings = w->n_blocks = 0;
+  w->n_postings = 0;
   return sp_build_step(b, false);
 }
 
-static sp_err append_list(list_writer *w, uint32_t term, const sp_buf *list) {
-  sp_err err = SP_OK;
-  if (list->n) {
-    const sp_disk_list *h = (const void *)list->data;
-    static const char zeros[64] = {0};
-    size_t pad = -w->chunk.n & 63;
-    err = sp_buf_append(&w->chunk, zeros, pad);
-    if (!err) {
-      w->list_at[term] = ((uint64_t)w->j->b->at.n_lists + 1) << 32 | w->chunk.n;
-      err = sp_buf_append(&w->chunk, list->data, list->n);
-    }
-    w->n_in_chunk++;
-    w->n_postings += h->n_docs;
-    w->n_blocks += h->n_blocks;
-  }
-  if (!err && w->chunk.n >= SP_CHUNK_BYTES) err = flush_chunk(w, term + 1);
-  return err;
-}
-
-typedef struct sized_term {
-  uint32_t term, n;
-} sized_term;
-
-/* Some lists of the range, made at once. */
-typedef struct list_wave {
-  sp_list_job *j;
-  sized_term *terms; /* [n] longest first, so that no thread is left with it at the end */
-  sp_buf *lists;     /* [first .. end - 1], by term - first */
-  uint32_t first, end, n;
-} list_wave;
-
-static sp_err make_list(void *job, size_t piece, unsigned worker) {
-  list_wave *w = job;
+/* Prunes the term's postings to the longest list allowed, and writes what is left: also
+ * when that is nothing, so that the term keeps its frequency. */
+static sp_err append_list(list_writer *w, uint32_t term) {
   sp_list_job *j = w->j;
-  uint32_t term = w->terms[piece].term;
   sp_postings *p = &j->postings[term];
+  if (p->n_all == 0) return SP_OK;
   sp_err err = sp_postings_cut(j, term);
+  sp_disk_list h = {.term = term,
+                    .n_docs = p->n,
+                    .n_all_docs = p->n_all,
+                    .max_weight = j->b->half[p->max_weight],
+                    .max_discarded = j->b->half[p->max_discarded]};
+  static const char zeros[SP_LIST_ALIGNMENT] = {0};
+  if (!err) err = sp_buf_append(&w->chunk, zeros, -w->chunk.n & (SP_LIST_ALIGNMENT - 1));
+  size_t at = w->chunk.n;
+  if (!err) err = sp_list_write(&h, j->docs + p->at, j->weights + p->at, &w->chunk);
   if (err) return err;
-  sp_grouping g = {.term = term,
-                   .n_docs = p->n,
-                   .n_all_docs = p->n_all,
-                   .max_weight = j->b->half[p->max_weight],
-                   .max_discarded = j->b->half[p->max_discarded],
-                   .docs = j->docs + p->at};
-  err = sp_cluster_group(j->b, &j->clusters[worker], &g);
-  if (!err)
-    err = sp_summary_write(j->b, &j->clusters[worker], &g, &w->lists[term - w->first]);
-  return err;
+  w->list_at[term] = ((uint64_t)j->b->at.n_lists + 1) << 32 | at;
+  w->n_in_chunk++;
+  w->n_postings += p->n;
+  return w->chunk.n < SP_CHUNK_BYTES ? SP_OK : flush_chunk(w, term + 1);
 }
 
-static int longest_first(const void *a, const void *b) {
-  const sized_term *x = a, *y = b;
-  if (x->n != y->n) return x->n > y->n ? -1 : 1;
-  return x->term < y->term ? -1 : x->term > y->term;
-}
-
-/* Makes and writes the lists of terms w->first .. w->end - 1; *bytes: what they take. */
-static sp_err run_wave(list_wave *w, list_writer *to, uint64_t *bytes) {
-  sp_list_job *j = w->j;
-  uint32_t n = w->end - w->first;
-  w->terms = malloc(n * sizeof *w->terms);
-  w->lists = calloc(n, sizeof *w->lists);
-  sp_err err = SP_OK;
-  if (!w->terms || !w->lists) err = sp_fail(SP_ENOMEM, "%s: out of memory", j->b->path);
-  w->n = 0;
-  for (uint32_t t = w->first; t < w->end && !err; t++)
-    if (j->postings[t].n) w->terms[w->n++] = (sized_term){t, j->postings[t].n};
-  if (!err) {
-    qsort(w->terms, w->n, sizeof *w->terms, longest_first);
-    err = sp_pool_run(j->b->pool, w->n, make_list, w);
-  }
-  *bytes = 0;
-  for (uint32_t i = 0; i < n && w->lists; i++) {
-    *bytes += w->lists[i].n;
-    if (!err) err = append_list(to, w->first + i, &w->lists[i]);
-    sp_buf_free(&w->lists[i]);
-  }
-  free(w->terms);
-  free(w->lists);
-  sp_build_give_back();
-  return err;
-}
-
-/* Postings of w->first .. w->end - 1, ended before they pass `most`: one list at least. */
-static uint64_t end_wave(list_wave *w, uint64_t most) {
-  const sp_list_job *j = w->j;
-  uint64_t n = 0;
-  for (w->end = w->first; w->end < j->end; w->end++) {
-    uint32_t mine = j->postings[w->end].n;
-    if (mine > j->list_max) mine = j->list_max;
-    if (n && n + mine > most) break;
-    n += mine;
-  }
-  return n;
-}
-
-/* The range that begins at j->first, cut into waves whose lists fit into an eighth of the
- * memory. How many bytes a posting takes, its block's summary included, the waves before
- * tell. */
+/* The range that begins at j->first. */
 static sp_err run_range(sp_list_job *j, list_writer *to, sp_progress *progress) {
   sp_err err = sp_postings_gather(j);
-  list_wave w = {.j = j, .first = j->first};
-  while (!err && w.first < j->end) {
-    uint64_t most = j->b->o.memory_bytes / 8 / to->posting_bytes, bytes = 0;
-    uint64_t n = end_wave(&w, most);
-    err = run_wave(&w, to, &bytes);
-    /* Doubtful after a few postings: then it falls slowly. */
-    uint64_t each = bytes / (n + 1) + 1, before = to->posting_bytes;
-    to->posting_bytes = each > before ? each : before - (before - each) / 4;
-    w.first = w.end;
-    sp_progress_set(progress, w.end);
-  }
+  for (uint32_t t = j->first; t < j->end && !err; t++) err = append_list(to, t);
+  sp_progress_set(progress, j->end);
+  sp_build_give_back();
   return err;
 }
 
@@ -205,7 +118,7 @@ static sp_err recall_lists(list_writer *w) {
     for (uint64_t at = 0; at + sizeof(sp_disk_list) <= h.payload_bytes;) {
       const sp_disk_list *l = (const void *)(payload + at);
       if (l->term < b->n_terms) w->list_at[l->term] = ((uint64_t)i + 1) << 32 | at;
-      at = sp_round_up(at + l->bytes, 64);
+      at = sp_round_up(at + l->bytes, SP_LIST_ALIGNMENT);
     }
     sp_build_unmap(v.mv_data, v.mv_size);
   }
@@ -229,12 +142,9 @@ static sp_err job_open(sp_list_job *j) {
   j->n_threads = sp_pool_n_threads(b->pool);
   j->postings = malloc((b->n_terms + (size_t)1) * sizeof *j->postings);
   j->piece_end = malloc((4 * (size_t)j->n_threads + 2) * sizeof *j->piece_end);
-  j->clusters = calloc(j->n_threads, sizeof *j->clusters);
   sp_err err = SP_OK;
-  if (!j->postings || !j->piece_end || !j->clusters)
+  if (!j->postings || !j->piece_end)
     err = sp_fail(SP_ENOMEM, "%s: out of memory", b->path);
-  for (unsigned i = 0; i < j->n_threads && !err; i++)
-    err = sp_cluster_init(&j->clusters[i], b->n_terms);
   if (!err) err = sp_build_forward_open(b);
   if (!err) err = sp_postings_count(j);
   if (!err) sp_postings_plan(j);
@@ -243,23 +153,20 @@ static sp_err job_open(sp_list_job *j) {
 
 static void job_close(sp_list_job *j) {
   sp_builder *b = j->b;
-  for (unsigned i = 0; i < j->n_threads && j->clusters; i++)
-    sp_cluster_free(&j->clusters[i]);
-  free(j->clusters);
   free(j->postings);
   free(j->piece_end);
   free((void *)j->df);
   free(j->histograms);
   sp_build_forward_close(b);
-  if (b->top.map) munmap(b->top.map, b->top.bytes);
-  b->top = (sp_top){0};
+  if (b->kept.keys) munmap(b->kept.keys, b->kept.bytes);
+  b->kept = (sp_kept){0};
 }
 
 sp_err sp_build_write_lists(sp_builder *b) {
   sp_list_job j = {.b = b};
-  list_writer w = {.j = &j, .posting_bytes = POSTING_BYTES};
+  list_writer w = {.j = &j};
   sp_progress p;
-  sp_progress_begin(&p, b->o.progress, "terms grouped", b->at.next_term, b->n_terms);
+  sp_progress_begin(&p, b->o.progress, "terms listed", b->at.next_term, b->n_terms);
   sp_err err = job_open(&j);
   w.list_at = calloc(b->n_terms + (size_t)1, sizeof *w.list_at);
   if (!err && !w.list_at) err = sp_fail(SP_ENOMEM, "%s: out of memory", b->path);

@@ -6,11 +6,11 @@
 #include <stdatomic.h>
 
 #include "index/build.h"
-#include "index/cluster.h"
 
 enum {
   /* A document's strongest terms that pruning never takes: through them it is found. */
   SP_KEPT_TERMS = 3,
+  SP_SMALL_LIST = 64,   /* up to here a list stays whole */
   SP_N_HALVES = 1 << 15 /* non-negative f16 patterns */
 };
 
@@ -36,12 +36,9 @@ typedef struct sp_list_job {
   uint16_t *weights;
   uint32_t *piece_end; /* [n_pieces] the gathering's pieces: terms below */
   uint32_t n_pieces;
-
-  sp_cluster *clusters; /* [n_threads] */
 } sp_list_job;
 
-/* Counts documents per term and weights, and keeps every document's strongest terms in
- * b->top. Errors: ENOMEM, EIO. */
+/* Counts documents per term and weights, and makes b->kept. Errors: ENOMEM, EIO. */
 sp_err sp_postings_count(sp_list_job *j);
 
 /* From the counts: what static pruning keeps. */

@@ -22,50 +22,41 @@ static uint16_t key_of(const sp_builder *b, uint32_t term, uint16_t bits) {
   return key ? key : 1;
 }
 
-/* Keeps the doc_cut largest of the keys seen so far, largest first; equal ones in the
- * order of their terms. */
-static void push_top(uint32_t *terms, uint16_t *keys, uint32_t cut, uint32_t *n,
-                     uint32_t term, uint16_t key) {
-  if (*n == cut && key <= keys[cut - 1]) return;
-  uint32_t i = *n < cut ? (*n)++ : cut - 1;
-  for (; i > 0 && keys[i - 1] < key; i--) {
-    keys[i] = keys[i - 1];
-    terms[i] = terms[i - 1];
-  }
+/* Keeps the SP_KEPT_TERMS largest of the keys seen so far, largest first. */
+static void push_key(uint16_t keys[SP_KEPT_TERMS], uint16_t key) {
+  if (key <= keys[SP_KEPT_TERMS - 1]) return;
+  uint32_t i = SP_KEPT_TERMS - 1;
+  for (; i > 0 && keys[i - 1] < key; i--) keys[i] = keys[i - 1];
   keys[i] = key;
-  terms[i] = term;
 }
 
 static sp_err count_chunk(void *job, size_t chunk, unsigned worker) {
   sp_list_job *j = job;
   sp_builder *b = j->b;
   uint64_t *histogram = j->histograms + (size_t)worker * SP_N_HALVES;
-  uint32_t cut = b->top.doc_cut, end = ((uint32_t)chunk + 1) * SP_CHUNK_DOCS;
+  uint32_t end = ((uint32_t)chunk + 1) * SP_CHUNK_DOCS;
   for (uint32_t doc = (uint32_t)chunk * SP_CHUNK_DOCS; doc < end && doc < b->live.n;
        doc++) {
     sp_doc d = sp_build_doc(b, doc);
-    sp_top_view top = sp_top_of(&b->top, doc);
-    uint32_t *terms = (uint32_t *)top.terms, n = 0;
-    uint16_t *keys = (uint16_t *)top.weights;
+    uint16_t strongest[SP_KEPT_TERMS] = {0};
     for (uint32_t i = 0; i < d.n; i++) {
       uint32_t t = sp_doc_term(&d, b->term_bytes, i);
       uint16_t key = key_of(b, t, d.weights[i]);
       atomic_fetch_add_explicit(&j->df[t], 1, memory_order_relaxed);
       histogram[key]++;
-      push_top(terms, keys, cut, &n, t, key);
+      push_key(strongest, key);
     }
-    if (n < cut) memset(keys + n, 0, (cut - n) * sizeof *keys);
+    b->kept.keys[doc] = strongest[SP_KEPT_TERMS - 1];
   }
   sp_build_breathe(b);
   return SP_OK;
 }
 
 /* A file without a name beside the index, mapped: its pages can be dropped and come
- * back, so the strongest terms of all documents cost disk, not memory. */
-static sp_err make_top(sp_builder *b) {
-  b->top.doc_cut = b->o.params.doc_cut;
-  b->top.bytes = (b->live.n + (uint64_t)1) * sp_top_bytes(b->top.doc_cut);
-  char *path = sp_path_join(b->path, "build.top");
+ * back, so that many documents cost disk, not memory. */
+static sp_err make_kept(sp_builder *b) {
+  b->kept.bytes = (b->live.n + (uint64_t)1) * sizeof *b->kept.keys;
+  char *path = sp_path_join(b->path, "build.kept");
   if (!path) return SP_ENOMEM;
   int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   sp_err err = SP_OK;
@@ -74,15 +65,15 @@ static sp_err make_top(sp_builder *b) {
   } else {
     unlink(path);
     /* Allocated, not just extended: a full disk must fail here and not as a signal. */
-    int failed = posix_fallocate(fd, 0, (off_t)b->top.bytes);
+    int failed = posix_fallocate(fd, 0, (off_t)b->kept.bytes);
     if (failed) err = sp_fail_errno(failed, "%s", path);
   }
   if (!err) {
-    b->top.map = mmap(NULL, b->top.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (b->top.map == MAP_FAILED) {
-      b->top.map = NULL;
+    void *map = mmap(NULL, b->kept.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
       err = sp_fail_errno(errno, "%s: cannot map", path);
-    }
+    else
+      b->kept.keys = map;
   }
   if (fd >= 0) close(fd);
   free(path);
@@ -91,7 +82,7 @@ static sp_err make_top(sp_builder *b) {
 
 sp_err sp_postings_count(sp_list_job *j) {
   sp_builder *b = j->b;
-  sp_err err = make_top(b);
+  sp_err err = make_kept(b);
   if (err) return err;
   j->df = calloc(b->n_terms + (size_t)1, sizeof *j->df);
   j->histograms = calloc((size_t)j->n_threads * SP_N_HALVES, sizeof *j->histograms);
@@ -100,22 +91,16 @@ sp_err sp_postings_count(sp_list_job *j) {
 }
 
 /* What the user left open, by measurement on the lexical BEIR collections, a small SPLADE
- * model with a query table, and 176,000 learned vectors. Where the queries' weights are
- * known (IDF, a table), a question's few terms differ so much in weight that a block is
- * easily misjudged: fuller summaries and more postings. Counted weights (BM25), which are
- * nearly alike within a document, need it most. Elsewhere Seismic's published shape does,
- * with two fifths of a term's entries. Beyond 4,000 long lists only cost space. */
+ * model and 176,000 learned vectors: two thirds of a term's entries; all of them where
+ * they are few, or where weights are counted (BM25), which are nearly alike within a
+ * document. Beyond 4,000 lists only cost time. */
 static void choose_params(sp_build_params *p, const sp_builder *b, uint64_t n_entries,
                           uint64_t n_terms) {
-  enum { MOST = 4000 };
-  bool known = b->query_weight != NULL, counted = known && b->hooks.observe != NULL;
-  if (p->n_postings == 0) {
-    double share = known ? 0.6 : 0.4;
-    double n = n_terms ? ceil(share * (double)n_entries / (double)n_terms) : 1;
-    p->n_postings = counted || n > MOST ? MOST : n < 1 ? 1 : (uint32_t)n;
-  }
-  if (p->centroid_fraction == 0) p->centroid_fraction = counted ? 0.05 : 0.1;
-  if (p->summary_energy == 0) p->summary_energy = counted ? 0.9 : known ? 0.7 : 0.5;
+  enum { FEW = 600, MOST = 4000 };
+  if (p->n_postings != 0) return;
+  bool counted = b->query_weight && b->hooks.observe;
+  double n = n_terms ? ceil(2.0 / 3 * (double)n_entries / (double)n_terms) : 0;
+  p->n_postings = counted || n > MOST ? MOST : n < FEW ? FEW : (uint32_t)n;
 }
 
 void sp_postings_plan(sp_list_job *j) {
@@ -143,8 +128,7 @@ void sp_postings_plan(sp_list_job *j) {
 
 /* Is it one of the document's strongest terms, which always stay? */
 static bool is_kept(const sp_builder *b, uint32_t doc, uint16_t key) {
-  uint32_t last = SP_KEPT_TERMS < b->top.doc_cut ? SP_KEPT_TERMS - 1 : b->top.doc_cut - 1;
-  return key >= sp_top_of(&b->top, doc).weights[last];
+  return key >= b->kept.keys[doc];
 }
 
 static uint32_t first_at_least(const sp_builder *b, const sp_doc *d, uint32_t term) {

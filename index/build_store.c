@@ -33,8 +33,10 @@ static sp_err get_building(sp_builder *b, MDB_txn *txn, sp_building *out, bool *
   if (err) return err;
   *found = data != NULL;
   if (data && n != sizeof *out)
-    return sp_fail(SP_EFORMAT, "%s: its record of an unfinished build is damaged",
-                   b->path);
+    return sp_fail(
+        SP_EFORMAT,
+        "%s: its record of an unfinished build is damaged, or of another version",
+        b->path);
   if (data) memcpy(out, data, sizeof *out);
   return SP_OK;
 }
@@ -249,5 +251,5 @@ void sp_build_breathe(const sp_builder *b) {
   if (all < b->o.memory_bytes / 16 * 15 || mapped < b->o.memory_bytes / 8) return;
   for (uint32_t i = 0; i < b->forward.n && b->forward.chunks[i].start; i++)
     sp_build_unmap(b->forward.chunks[i].start, b->forward.bytes[i]);
-  if (b->top.map) sp_build_unmap(b->top.map, b->top.bytes);
+  if (b->kept.keys) sp_build_unmap(b->kept.keys, b->kept.bytes);
 }

@@ -21,8 +21,7 @@ enum {
 static const uint64_t MEMORY_MIN = (uint64_t)64 << 20;
 
 sp_build_params sp_build_defaults(void) {
-  return (sp_build_params){
-      .max_fraction = 6, .min_cluster_size = 2, .doc_cut = 15, .seed = 42};
+  return (sp_build_params){.max_fraction = 6};
 }
 
 sp_build_options sp_build_options_defaults(void) {
@@ -42,14 +41,8 @@ static sp_err check_options(const sp_build_options *o) {
   const sp_build_params *p = &o->params;
   if (o->memory_bytes < MEMORY_MIN)
     return sp_fail(SP_EINVAL, "a build needs at least 64 MiB of memory");
-  if (!(p->max_fraction > 0) ||
-      !(p->centroid_fraction >= 0 && p->centroid_fraction <= 1) ||
-      !(p->summary_energy >= 0 && p->summary_energy <= 1) || p->doc_cut == 0 ||
-      p->doc_cut > 1024)
-    return sp_fail(
-        SP_EINVAL,
-        "build parameters out of range: max_fraction > 0, centroid_fraction and "
-        "summary_energy from 0 to 1, doc_cut 1 to 1,024");
+  if (!(p->max_fraction > 0))
+    return sp_fail(SP_EINVAL, "max_fraction is %g, not above 0", p->max_fraction);
   return SP_OK;
 }
 
@@ -349,7 +342,6 @@ sp_err sp_builder_finish(sp_builder *b, sp_build_summary *summary) {
   b->sum.nnz = b->at.nnz;
   b->sum.n_postings = b->at.n_postings;
   b->sum.n_lists = b->at.n_kept_lists;
-  b->sum.n_blocks = b->at.n_blocks;
   if (summary) *summary = b->sum;
   if (err) {
     char message[1024]; /* the reason, not what the way out meets */

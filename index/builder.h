@@ -71,7 +71,7 @@ typedef struct sp_build_summary {
   uint64_t n_duplicates; /* ids that came again: the last one counts */
   uint64_t n_replaced;   /* documents of older segments that were deleted for new ones */
   uint64_t n_cut;        /* vectors of over 65,535 entries, cut to the strongest */
-  uint64_t nnz, n_postings, n_lists, n_blocks;
+  uint64_t nnz, n_postings, n_lists;
   uint64_t bytes; /* of data.mdb in use */
 } sp_build_summary;
 

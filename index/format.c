@@ -5,51 +5,11 @@
 #include <xxhash.h>
 
 sp_disk_params sp_disk_params_of(const sp_build_params *p) {
-  return (sp_disk_params){.n_postings = p->n_postings,
-                          .min_cluster_size = p->min_cluster_size,
-                          .doc_cut = p->doc_cut,
-                          .max_fraction = p->max_fraction,
-                          .centroid_fraction = p->centroid_fraction,
-                          .summary_energy = p->summary_energy,
-                          .seed = p->seed};
+  return (sp_disk_params){.n_postings = p->n_postings, .max_fraction = p->max_fraction};
 }
 
 sp_build_params sp_disk_params_read(const sp_disk_params *p) {
-  return (sp_build_params){.n_postings = p->n_postings,
-                           .min_cluster_size = p->min_cluster_size,
-                           .doc_cut = p->doc_cut,
-                           .max_fraction = p->max_fraction,
-                           .centroid_fraction = p->centroid_fraction,
-                           .summary_energy = p->summary_energy,
-                           .seed = p->seed};
-}
-
-uint64_t sp_list_bytes(const sp_disk_list *h, uint32_t term_bytes) {
-  return sizeof *h + 4 * (uint64_t)h->n_docs + 4 * ((uint64_t)h->n_blocks + 1) +
-         4 * ((uint64_t)h->n_summary_terms + 1) + 12 * (uint64_t)h->n_blocks +
-         (uint64_t)term_bytes * h->n_summary_terms + 3 * (uint64_t)h->n_entries;
-}
-
-void sp_list_point(const uint8_t *at, uint32_t term_bytes, sp_list *out) {
-  const sp_disk_list *h = (const void *)at;
-  *out = (sp_list){.n_docs = h->n_docs,
-                   .n_blocks = h->n_blocks,
-                   .n_summary_terms = h->n_summary_terms,
-                   .n_all_docs = h->n_all_docs,
-                   .max_weight = h->max_weight,
-                   .max_discarded = h->max_discarded};
-  at += sizeof *h;
-  out->docs = (const void *)at;
-  out->block_start = out->docs + h->n_docs;
-  out->summary_start = out->block_start + h->n_blocks + 1;
-  out->block_min = (const void *)(out->summary_start + h->n_summary_terms + 1);
-  out->block_step = out->block_min + h->n_blocks;
-  out->block_cut = out->block_step + h->n_blocks;
-  at = (const void *)(out->block_cut + h->n_blocks);
-  out->summary_terms = at;
-  at += (size_t)term_bytes * h->n_summary_terms;
-  out->summary_block = (const void *)at;
-  out->summary_code = at + 2 * (size_t)h->n_entries;
+  return (sp_build_params){.n_postings = p->n_postings, .max_fraction = p->max_fraction};
 }
 
 /* start[0..n] ascends (equal neighbours allowed) from 0 to `end`. */
@@ -63,35 +23,6 @@ static bool ascends(const uint32_t *start, uint32_t n, uint32_t end) {
 static bool all_below(const uint32_t *x, uint32_t n, uint32_t limit) {
   uint32_t bad = 0;
   for (uint32_t i = 0; i < n; i++) bad |= x[i] >= limit;
-  return !bad;
-}
-
-static bool terms_ascend(const sp_list *l, uint32_t n_terms, uint32_t term_bytes) {
-  uint32_t n = l->n_summary_terms, bad = 0;
-  if (term_bytes == 2) {
-    const uint16_t *t = l->summary_terms;
-    for (uint32_t i = 1; i < n; i++) bad |= t[i] <= t[i - 1];
-    return !bad && (n == 0 || t[n - 1] < n_terms);
-  }
-  const uint32_t *t = l->summary_terms;
-  for (uint32_t i = 1; i < n; i++) bad |= t[i] <= t[i - 1];
-  return !bad && (n == 0 || t[n - 1] < n_terms);
-}
-
-bool sp_list_read(const uint8_t *at, uint64_t room, uint32_t term, uint32_t n_docs,
-                  uint32_t n_terms, uint32_t term_bytes, sp_list *out) {
-  const sp_disk_list *h = (const void *)at;
-  if (room < sizeof *h || h->term != term || h->bytes > room || h->n_blocks > 65535 ||
-      sp_list_bytes(h, term_bytes) != h->bytes)
-    return false;
-  sp_list_point(at, term_bytes, out);
-  if (!all_below(out->docs, h->n_docs, n_docs) ||
-      !ascends(out->block_start, h->n_blocks, h->n_docs) ||
-      !ascends(out->summary_start, h->n_summary_terms, h->n_entries) ||
-      !terms_ascend(out, n_terms, term_bytes))
-    return false;
-  uint32_t bad = 0;
-  for (uint32_t i = 0; i < h->n_entries; i++) bad |= out->summary_block[i] >= h->n_blocks;
   return !bad;
 }
 

@@ -36,15 +36,12 @@
  *   padding to 64, here is `base`; vector i at base + 4 * start[i]:
  *     terms[n] ascending, u16 or u32 | f16 weights[n] > 0 | padding to 4
  *
- * lists (count = lists), each list at a multiple of 64 from the payload:
- *   sp_disk_list, 64 bytes
- *   u32 docs[n_docs]  ascending within a block
- *   u32 block_start[n_blocks + 1]
- *   u32 summary_start[n_summary_terms + 1]
- *   f32 block_min[n_blocks], block_step[n_blocks], block_cut[n_blocks]
- *   terms summary_terms[n_summary_terms]  u16 or u32
- *   u16 summary_block[n_entries]
- *   u8  summary_code[n_entries]
+ * lists (count = lists), each list at a multiple of 4 from the payload:
+ *   sp_disk_list, 32 bytes
+ *   u32 run_start[n_runs + 1]
+ *   u16 run_window[n_runs]
+ *   u16 docs[n_docs]
+ *   u8  codes[n_docs]  a weight over max_weight / 255, rounded up
  *
  * directory (count = n_terms): u64 list_at[n_terms]: (list chunk + 1) << 32 | offset of
  *   the list in the chunk's payload; 0: the term has no list.
@@ -68,7 +65,7 @@
 #include "index/index.h"
 
 enum {
-  SP_FORMAT_VERSION = 1,
+  SP_FORMAT_VERSION = 2,
   SP_ID_MAX = 511,          /* bytes of an external id */
   SP_CHUNK_HEADING = 48,    /* sizeof(sp_disk_chunk) */
   SP_CHUNK_BYTES = 2 << 20, /* a chunk of lists, names or documents ends past this size */
@@ -102,16 +99,15 @@ typedef struct sp_disk_chunk {
 typedef struct sp_disk_list {
   uint32_t term;
   uint32_t bytes; /* of the list with this heading, without the padding after it */
-  uint32_t n_docs, n_all_docs, n_blocks, n_summary_terms;
-  uint32_t n_entries; /* of all summaries */
+  uint32_t n_docs, n_all_docs, n_runs;
   float max_weight, max_discarded;
-  uint32_t reserved[7];
+  uint32_t reserved;
 } sp_disk_list;
 
 typedef struct sp_disk_params {
-  uint32_t n_postings, min_cluster_size, doc_cut, reserved;
-  double max_fraction, centroid_fraction, summary_energy;
-  uint64_t seed;
+  uint32_t n_postings, reserved;
+  double max_fraction;
+  uint64_t reserved2[2];
 } sp_disk_params;
 
 typedef struct sp_disk_index {
@@ -140,10 +136,10 @@ typedef struct sp_disk_segment {
 } sp_disk_segment;
 
 _Static_assert(sizeof(sp_disk_chunk) == SP_CHUNK_HEADING, "a chunk's heading");
-_Static_assert(sizeof(sp_disk_list) == 64, "a list's heading");
-_Static_assert(sizeof(sp_disk_params) == 48, "parameters");
-_Static_assert(sizeof(sp_disk_index) == 104, "the index's record");
-_Static_assert(sizeof(sp_disk_segment) == 152, "a segment's record");
+_Static_assert(sizeof(sp_disk_list) == 32, "a list's heading");
+_Static_assert(sizeof(sp_disk_params) == 32, "parameters");
+_Static_assert(sizeof(sp_disk_index) == 88, "the index's record");
+_Static_assert(sizeof(sp_disk_segment) == 136, "a segment's record");
 
 static inline size_t sp_round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
@@ -152,17 +148,24 @@ static inline size_t sp_round_up(size_t n, size_t to) {
 sp_disk_params sp_disk_params_of(const sp_build_params *p);
 sp_build_params sp_disk_params_read(const sp_disk_params *p);
 
+enum { SP_LIST_ALIGNMENT = 4 };
+
 /* A list of these numbers takes this many bytes, heading included; padding excluded. */
-uint64_t sp_list_bytes(const sp_disk_list *h, uint32_t term_bytes);
+uint64_t sp_list_bytes(const sp_disk_list *h);
 
 /* Points into the list at `at`, of which `room` bytes may be read, after checking that
- * everything a search will follow stays inside: offsets ascend, documents, blocks and
- * terms are in range. Returns false for a damaged list. */
+ * everything a search will follow stays inside: offsets and windows ascend, documents are
+ * below n_docs and ascend, weights are finite. Returns false for a damaged list. */
 bool sp_list_read(const uint8_t *at, uint64_t room, uint32_t term, uint32_t n_docs,
-                  uint32_t n_terms, uint32_t term_bytes, sp_list *out);
+                  sp_list *out);
 
 /* The same without looking: for a list that was checked before. */
-void sp_list_point(const uint8_t *at, uint32_t term_bytes, sp_list *out);
+void sp_list_point(const uint8_t *at, sp_list *out);
+
+/* Appends a list: `h` tells its term, n_docs, n_all_docs and weights; docs[n_docs]
+ * ascending with their weights in f16. Errors: ENOMEM, EINVAL (over 2 GiB). */
+sp_err sp_list_write(const sp_disk_list *h, const uint32_t *docs, const uint16_t *weights,
+                     sp_buf *out);
 
 /* Points into a forward chunk of `count` documents, of which `bytes` may be read. False when
  * an offset leaves it, or a term of four bytes is not below n_terms (those of two bytes

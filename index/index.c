@@ -268,6 +268,32 @@ const sp_segment *sp_snapshot_segment(const sp_snapshot *s, uint32_t i) {
   return &s->segments[i].pub;
 }
 
+static uint64_t sum_chunks(const uint64_t *payload_bytes, uint32_t n) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < n; i++) sum += SP_CHUNK_HEADING + payload_bytes[i];
+  return sum;
+}
+
+static uint64_t sum_pieces(const sp_piece_views *p) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < p->n; i++) sum += SP_CHUNK_HEADING + p->at[i].bytes;
+  return sum;
+}
+
+sp_index_bytes sp_snapshot_bytes(const sp_snapshot *s) {
+  sp_index_bytes b = {0};
+  for (uint32_t i = 0; i < s->info.n_segments; i++) {
+    const sp_segment_view *v = &s->segments[i];
+    b.vectors += sum_chunks(v->forward_bytes, v->disk.n_forward);
+    if (v->pub.sealed)
+      b.lists += sum_chunks(v->list_bytes, v->disk.n_lists) + SP_CHUNK_HEADING +
+                 8 * (uint64_t)v->disk.n_terms;
+    b.ids += sum_pieces(&v->names) + sum_pieces(&v->ids);
+    b.documents += sum_pieces(&v->documents);
+  }
+  return b;
+}
+
 const sp_segment *sp_snapshot_find_segment(const sp_snapshot *s, uint32_t doc) {
   uint32_t lo = 0,
            hi = s->info.n_segments; /* the last segment that begins at or before */

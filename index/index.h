@@ -29,17 +29,12 @@ void sp_index_close(sp_index *ix); /* after all its snapshots; NULL is fine */
 sp_err sp_snapshot_open(sp_index *ix, sp_snapshot **out);
 void sp_snapshot_close(sp_snapshot *s); /* NULL is fine */
 
-/* How the lists are built (Seismic's names). Where 0 means chosen, the builder decides by
- * the collection, and the index keeps what it decided. */
+/* What static pruning keeps (Seismic's names). */
 typedef struct sp_build_params {
-  uint32_t n_postings;      /* postings kept a term on average, of terms that occur; lists
-                                of up to 64 stay whole; 0: chosen, at most 4,000 */
-  double max_fraction;      /* at most n_postings * this in one list */
-  double centroid_fraction; /* blocks aimed at, a share of a list's postings; 0: chosen */
-  uint32_t min_cluster_size; /* smaller blocks are dissolved */
-  double summary_energy;     /* share of a summary's L1 mass that is kept; 0: chosen */
-  uint32_t doc_cut;          /* strongest terms of a document that decide its block */
-  uint64_t seed;
+  uint32_t n_postings; /* postings kept a term on average, of terms that occur; lists of
+                          up to 64 stay whole; 0: the builder chooses by the collection,
+                          at most 4,000, and the index keeps what it chose */
+  double max_fraction; /* at most n_postings * this in one list */
 } sp_build_params;
 sp_build_params sp_build_defaults(void);
 
@@ -63,6 +58,16 @@ const sp_index_info *sp_snapshot_info(const sp_snapshot *s);
 uint32_t sp_snapshot_n_segments(const sp_snapshot *s);
 const sp_segment *sp_snapshot_segment(const sp_snapshot *s,
                                       uint32_t i); /* i < n_segments */
+
+/* Where the bytes of all segments are: chunks with what pads them to pages. The rest of
+ * sp_index_info.bytes are records, the encoder's state, and pages of LMDB's own or free. */
+typedef struct sp_index_bytes {
+  uint64_t vectors;   /* the forward index */
+  uint64_t lists;     /* and their directory */
+  uint64_t ids;       /* external ids and their hashes */
+  uint64_t documents; /* stored fields */
+} sp_index_bytes;
+sp_index_bytes sp_snapshot_bytes(const sp_snapshot *s);
 
 /* The segment that holds internal id `doc`; NULL when there is none. */
 const sp_segment *sp_snapshot_find_segment(const sp_snapshot *s, uint32_t doc);

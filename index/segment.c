@@ -11,9 +11,10 @@ static const sp_segment_view *view_of(const sp_segment *s) {
 static bool first_touch(const sp_segment_view *v, uint32_t term, uint32_t chunk,
                         uint64_t offset, sp_list *out) {
   const sp_segment *s = &v->pub;
-  if (chunk < v->disk.n_lists && offset % 64 == 0 && offset <= v->list_bytes[chunk] &&
+  if (chunk < v->disk.n_lists && offset % SP_LIST_ALIGNMENT == 0 &&
+      offset <= v->list_bytes[chunk] &&
       sp_list_read(s->list_chunks[chunk] + offset, v->list_bytes[chunk] - offset, term,
-                   s->n_docs, s->n_terms, s->term_bytes, out)) {
+                   s->n_docs, out)) {
     atomic_fetch_or(&v->checked->lists[term / 64], (uint64_t)1 << term % 64);
     return true;
   }
@@ -31,7 +32,7 @@ bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out) {
   uint64_t known =
       atomic_load_explicit(&v->checked->lists[term / 64], memory_order_relaxed);
   if (!(known >> term % 64 & 1)) return first_touch(v, term, chunk, offset, out);
-  sp_list_point(s->list_chunks[chunk] + offset, s->term_bytes, out);
+  sp_list_point(s->list_chunks[chunk] + offset, out);
   return true;
 }
 

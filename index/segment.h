@@ -2,7 +2,7 @@
  * copied.
  *
  * A segment is an immutable batch of documents with their vectors (the forward index)
- * and, once sealed, inverted lists of blocks with summaries. Everything here is borrowed
+ * and, once sealed, inverted lists. Everything here is borrowed
  * from the snapshot (index/index.h) and lives as long as it. All arrays are little-endian
  * and lie in the map as they are used; how they get there is index/format.h. */
 #ifndef SP_SEGMENT_H
@@ -32,27 +32,21 @@ typedef struct sp_forward_chunk {
   const uint16_t *n;     /* [documents of the chunk] entries; NULL: not touched yet */
 } sp_forward_chunk;
 
-/* One term's inverted list: blocks of documents that lie close together, and the blocks'
- * summaries inverted by term: for the summary terms s that a query holds, the entries
- * summary_start[s] .. summary_start[s + 1] say that summary summary_block[e] has the
- * weight block_min[b] + block_step[b] * summary_code[e] there. A summary is the
- * coordinate-wise maximum of its documents cut to a share of its mass, so an inner
- * product with it is an estimate, not a bound; block_cut[b] is the largest weight that
- * was cut off. (Bruch, Nardini, Rulli, Venturini: SIGIR 2024, sections 5 and 6.) */
+enum { SP_WINDOW_DOCS = 65536 }; /* documents that 16 bits tell apart within a list */
+
+/* One term's inverted list: the documents that static pruning kept, ascending, each with
+ * its weight as a code of 8 bits. A run is the stretch of a list within one window of
+ * 65,536 documents: posting i of run r is document run_window[r] * 65,536 + docs[i]. */
 typedef struct sp_list {
-  uint32_t n_docs;          /* postings kept by static pruning */
-  uint32_t n_blocks;        /* at most 65,535 */
-  uint32_t n_summary_terms; /* distinct terms of all summaries; 0: a list so short that it
-                               is one block without a summary */
-  uint32_t n_all_docs;      /* postings before static pruning: the document frequency */
-  const uint32_t *docs;     /* [n_docs] segment-local ids, grouped by block */
-  const uint32_t *block_start;   /* [n_blocks + 1] into docs */
-  const void *summary_terms;     /* [n_summary_terms] ascending; width as sp_doc.terms */
-  const uint32_t *summary_start; /* [n_summary_terms + 1] into the two below */
-  const uint16_t *summary_block; /* [summary_start[n_summary_terms]] */
-  const uint8_t *summary_code;   /* [summary_start[n_summary_terms]] */
-  const float *block_min, *block_step, *block_cut; /* [n_blocks] */
-  float max_weight;                                /* the list's largest weight */
+  uint32_t n_docs;     /* postings kept by static pruning; may be 0 */
+  uint32_t n_all_docs; /* postings before static pruning: the document frequency */
+  uint32_t n_runs;
+  const uint32_t *run_start;  /* [n_runs + 1] into docs */
+  const uint16_t *run_window; /* [n_runs] ascending */
+  const uint16_t *docs;       /* [n_docs] within their windows, ascending in a run */
+  const uint8_t *codes;       /* [n_docs] at least 1 */
+  float step;          /* codes[i] * step is the weight, less than a step above it */
+  float max_weight;    /* the largest weight before static pruning */
   float max_discarded; /* the largest weight that static pruning threw out; 0: none */
 } sp_list;
 
@@ -93,8 +87,8 @@ static inline bool sp_segment_is_deleted(const sp_segment *s, uint32_t doc) {
   return s->deleted && (s->deleted[doc / 64] >> doc % 64 & 1);
 }
 
-/* The list of `term`; false when the term has none (or is not below n_terms). No failure:
- * a list is checked on first touch. */
+/* The list of `term`; false when no document has the term (or it is not below n_terms). No
+ * failure: a list is checked on first touch. */
 bool sp_segment_list(const sp_segment *s, uint32_t term, sp_list *out);
 
 /* SP_OK, or EFORMAT once a damaged list was met (and said not to be there) or a damaged

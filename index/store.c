@@ -65,6 +65,11 @@ static sp_err check_version(sp_store *s, MDB_txn *txn) {
     return sp_fail(SP_EFORMAT,
                    "%s: format version %u is newer than this program, which knows %d",
                    s->path, h.version, SP_FORMAT_VERSION);
+  if (h.version < SP_FORMAT_VERSION)
+    return sp_fail(SP_EFORMAT,
+                   "%s: format version %u is older than this program's %d: build the "
+                   "index again with `spindle index`",
+                   s->path, h.version, SP_FORMAT_VERSION);
   return SP_OK;
 }
 

@@ -1,5 +1,5 @@
 /* kernels/sparse.h - the arithmetic of a search: a stored document against a query, and
- * the summaries of blocks against a query.
+ * inverted lists added up document by document.
  *
  * Three implementations (plain C, AVX2, AVX-512) of the same sums: each product is
  * rounded to float and added in one order that is the same everywhere, without fused
@@ -53,13 +53,17 @@ typedef struct sp_sparse_kernels {
   float (*dot_short)(const void *doc, uint32_t n, const sp_short_query *q,
                      const float *table);
 
-  /* One summary term of one list: for each entry e < n,
-   *   estimates[block[e]] += weight * (block_min[block[e]] + block_step[block[e]] *
-   * code[e]) The blocks of one term are distinct. Arrays by block have room for the
-   * largest block number that occurs. */
-  void (*add_summaries)(const uint16_t *block, const uint8_t *code, uint32_t n,
-                        const float *block_min, const float *block_step, float weight,
-                        float *estimates);
+  /* A list's postings within one window, n of them, docs[] distinct: for each i
+   *   sums[docs[i]] += max(scale * codes[i] - shift, FLT_MIN)
+   * sums[65536], not negative. */
+  void (*add_postings)(const uint16_t *docs, const uint8_t *codes, uint32_t n,
+                       float scale, float shift, float *sums);
+
+  /* Makes sums[docs[i]] 0 for the same, and writes those that were above 0 and at least
+   * `least` to found_docs and found_sums, in the order of docs[]. Returns how many. Both
+   * arrays have room for n + 16. */
+  uint32_t (*take_sums)(const uint16_t *docs, uint32_t n, float least, float *sums,
+                        uint16_t *found_docs, float *found_sums);
 } sp_sparse_kernels;
 
 /* The kernels of `level`, or of the next lower level that this build has. Constant. */

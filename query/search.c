@@ -9,8 +9,7 @@
 #include "query/searcher.h"
 
 sp_search_params sp_search_defaults(void) {
-  return (sp_search_params){
-      .k = 10, .exact = false, .query_cut = 10, .heap_factor = 0.8f};
+  return (sp_search_params){.k = 10, .exact = false, .query_cut = 0, .heap_factor = 0.8f};
 }
 
 sp_err sp_searcher_new(const sp_snapshot *snapshot, sp_searcher **out) {
@@ -22,21 +21,16 @@ sp_err sp_searcher_new(const sp_snapshot *snapshot, sp_searcher **out) {
   s->snapshot = snapshot;
   s->kernels = sp_sparse_kernels_get(sp_cpu_detect());
 
-  uint32_t n_docs = 0;
   for (uint32_t i = 0; i < sp_snapshot_n_segments(snapshot); i++) {
     const sp_segment *seg = sp_snapshot_segment(snapshot, i);
-    if (seg->n_docs > n_docs) n_docs = seg->n_docs;
     uint32_t n = seg->term_bytes == 2 ? UINT16_MAX + 1 : seg->n_terms;
     if (n > s->n_table) s->n_table = n;
   }
-  size_t n_words = ((size_t)n_docs + 63) / 64;
   s->table = calloc((size_t)s->n_table + 1, sizeof *s->table);
-  s->visited = calloc(n_words + 1, sizeof *s->visited);
-  s->touched = malloc((n_words + 1) * sizeof *s->touched);
-  if (!s->table || !s->visited || !s->touched) {
+  s->sums = calloc(SP_WINDOW_DOCS, sizeof *s->sums);
+  if (!s->table || !s->sums) {
     sp_searcher_free(s);
-    return sp_fail(SP_ENOMEM, "no memory for searching %u documents and %u terms", n_docs,
-                   s->n_table);
+    return sp_fail(SP_ENOMEM, "no memory for searching %u terms", s->n_table);
   }
   *out = s;
   return SP_OK;
@@ -49,10 +43,10 @@ void sp_searcher_free(sp_searcher *s) {
   free(s->table);
   sp_topk_free(&s->best);
   sp_topk_free(&s->strongest);
-  free(s->visited);
-  free(s->touched);
+  sp_topk_free(&s->likely);
   free(s->lists);
-  free(s->estimates);
+  free(s->sums);
+  free(s->candidates);
   free(s->order);
   free(s);
 }
@@ -107,6 +101,7 @@ sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *pa
   s->stats = (sp_search_stats){0};
   sp_err err = check(query, params);
   if (!err) err = sp_topk_reset(&s->best, params->k);
+  if (!err) err = sp_topk_reset(&s->likely, params->k);
   if (!err) err = prepare(s, query);
   if (err) return err;
 

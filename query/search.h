@@ -1,5 +1,4 @@
-/* query/search.h - the k best documents for a query vector: pruned by blocks, or exact.
- */
+/* query/search.h - the k best documents for a query vector: estimated first, or exact. */
 #ifndef SP_SEARCH_H
 #define SP_SEARCH_H
 
@@ -15,11 +14,11 @@ enum { SP_MAX_K = 10000 };
 typedef struct sp_search_params {
   uint32_t k;         /* 1 .. SP_MAX_K */
   bool exact;         /* score every document: the ground truth */
-  uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all (at
-                         most 65,536) */
-  /* A block is skipped when its estimate is below heap_factor times the k-th score:
-   * larger skips more, 0 skips nothing. This is the sense of Seismic's own code;
-   * OpenSearch's parameter of this name is the inverse (theirs = 1 / ours). */
+  uint32_t query_cut; /* the query's strongest terms whose lists are read; 0: all */
+  /* A candidate is skipped when its estimate is below heap_factor times the k-th best
+   * estimate, or the k-th score: larger skips more, 0 skips nothing. Seismic's own code
+   * says so of blocks; OpenSearch's parameter of this name is the inverse (theirs = 1 /
+   * ours). */
   float heap_factor;
 } sp_search_params;
 sp_search_params sp_search_defaults(void); /* k 10, and what keeps recall@10 near 0.99 */
@@ -33,8 +32,8 @@ typedef struct sp_hit {
 typedef struct sp_search_stats {
   uint32_t n_docs_scored;
   uint32_t n_lists;
-  uint32_t n_blocks;         /* whose summaries were scored */
-  uint32_t n_blocks_visited; /* whose documents were scored */
+  uint64_t n_postings;   /* added up */
+  uint32_t n_candidates; /* whose estimates were good enough when they were made */
 } sp_search_stats;
 
 /* The scratch of one search at a time: made once a thread, reused; no allocation in a
@@ -46,8 +45,7 @@ void sp_searcher_free(sp_searcher *s); /* NULL is fine */
 /* Writes at most params->k hits to the caller's hits[k] and their number to *n_hits.
  * Documents with score 0 are never hits. Query terms the index does not have count for
  * nothing; a negative or non-finite weight is EINVAL. `stats` may be NULL. Errors:
- * EINVAL, ENOMEM, EFORMAT (the search met a damaged list or chunk). (Bruch, Nardini,
- * Rulli, Venturini: SIGIR 2024, algorithm 2.) */
+ * EINVAL, ENOMEM, EFORMAT (the search met a damaged list or chunk). */
 sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *params,
                  sp_hit *hits, uint32_t *n_hits, sp_search_stats *stats);
 

@@ -6,11 +6,18 @@
 #include "query/search.h"
 #include "query/topk.h"
 
-/* One inverted list of the current search and where the estimates of its blocks begin. */
+/* One inverted list of the current search. */
 typedef struct sp_open_list {
   sp_list list;
-  float *estimates; /* [list.n_blocks] within sp_searcher.estimates */
+  float scale;  /* of its codes: the query's weight is in it */
+  float shift;  /* what a document without a posting is taken to have */
+  uint32_t run; /* the runs before are done */
 } sp_open_list;
+
+typedef struct sp_candidate {
+  uint32_t doc; /* local */
+  float estimate;
+} sp_candidate;
 
 struct sp_searcher {
   const sp_snapshot *snapshot;
@@ -30,15 +37,18 @@ struct sp_searcher {
   sp_search_stats stats;
 
   /* For pruned search (query/pruned.c). */
-  sp_topk strongest; /* selects the query's strongest terms */
-  uint64_t *visited; /* bitset over a segment's documents, 0 between segments */
-  uint32_t *touched; /* the words of it that are not 0 */
-  uint32_t n_touched;
-  sp_open_list *lists;
-  uint32_t lists_cap;
-  float *estimates;
-  uint32_t *order; /* blocks as they are visited: list << 16 | block */
-  uint32_t blocks_cap;
+  sp_topk strongest;   /* selects the query's strongest terms */
+  sp_topk likely;      /* the k best estimates, of all segments */
+  sp_open_list *lists; /* [n_lists] of a segment, of the strongest term first */
+  uint32_t n_lists, lists_cap;
+  uint64_t n_postings; /* in them */
+  float *sums;         /* [SP_WINDOW_DOCS] by document of a window, 0 between windows */
+  float unseen; /* what each estimate begins with: the lists' shifts, and more for lists
+                   that are not read */
+  sp_candidate *candidates;
+  uint32_t *order; /* of the candidates: the best estimates first */
+  uint32_t n_candidates;
+  size_t candidates_cap;
 };
 
 static inline float sp_searcher_score(const sp_searcher *s, const sp_segment *seg,
@@ -52,7 +62,7 @@ static inline float sp_searcher_score(const sp_searcher *s, const sp_segment *se
 /* Scores every document of a segment. */
 void sp_search_exhaustively(sp_searcher *s, const sp_segment *seg);
 
-/* Scores the documents of the blocks that look good enough. Errors: ENOMEM. */
+/* Scores the documents that look good enough by the inverted lists. Errors: ENOMEM. */
 sp_err sp_search_pruned(sp_searcher *s, const sp_segment *seg,
                         const sp_search_params *params);
 

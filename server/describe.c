@@ -7,11 +7,8 @@
 #include "query/search.h"
 
 static json_t *describe_build(const sp_build_params *p) {
-  return json_pack("{s:I, s:f, s:f, s:I, s:f, s:I, s:I}", "n_postings",
-                   (json_int_t)p->n_postings, "max_fraction", p->max_fraction,
-                   "centroid_fraction", p->centroid_fraction, "min_cluster_size",
-                   (json_int_t)p->min_cluster_size, "summary_energy", p->summary_energy,
-                   "doc_cut", (json_int_t)p->doc_cut, "seed", (json_int_t)p->seed);
+  return json_pack("{s:I, s:f}", "n_postings", (json_int_t)p->n_postings, "max_fraction",
+                   p->max_fraction);
 }
 
 static json_t *describe_search(void) {

@@ -51,30 +51,8 @@ static int by_number(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* The block's coordinate-wise maximum in `dense`, cut to `energy`; quantized into
- * codes[n_terms] (-1: not there). */
-static void summarize(float *dense, uint32_t n_terms, float energy, int *codes,
-                      float *min, float *step, float *cut) {
-  posting *all = get(n_terms * sizeof *all); /* .doc is a term here */
-  uint32_t n = 0, kept = 0;
-  float mass = 0, sum = 0, high = 0;
-  for (uint32_t t = 0; t < n_terms; t++) {
-    codes[t] = -1;
-    if (dense[t] > 0) all[n++] = (posting){t, dense[t]}, mass += dense[t];
-  }
-  qsort(all, n, sizeof *all, by_weight);
-  while (kept < n && (energy >= 1 || sum < energy * mass)) sum += all[kept++].weight;
-  *cut = kept < n ? all[kept].weight : 0;
-  *min = kept ? all[kept - 1].weight : 0;
-  high = kept ? all[0].weight : 0;
-  *step = (high - *min) / 255;
-  for (uint32_t i = 0; i < kept; i++)
-    codes[all[i].doc] = *step > 0 ? (int)lrintf((all[i].weight - *min) / *step) : 0;
-  free(all);
-}
-
 static sp_list *make_list(const sp_vec *docs, uint32_t n_docs, uint32_t term,
-                          const fake_options *o, uint32_t term_bytes) {
+                          const fake_options *o) {
   posting *p = get(n_docs * sizeof *p);
   uint32_t n = 0;
   for (uint32_t d = 0; d < n_docs; d++)
@@ -85,65 +63,30 @@ static sp_list *make_list(const sp_vec *docs, uint32_t n_docs, uint32_t term,
   qsort(p, n, sizeof *p, by_weight);
   l->n_all_docs = n;
   l->max_weight = p[0].weight;
+  l->step = l->max_weight / 255;
   if (o->n_postings && n > o->n_postings) {
     n = o->n_postings;
     l->max_discarded = p[n].weight;
   }
   qsort(p, n, sizeof *p, by_number);
 
-  uint32_t n_blocks = (n + o->block_size - 1) / o->block_size;
-  uint32_t *list_docs = get(n * sizeof *list_docs);
-  uint32_t *block_start = get((n_blocks + 1) * sizeof *block_start);
-  float *min = get(n_blocks * sizeof *min), *step = get(n_blocks * sizeof *step);
-  float *cut = get(n_blocks * sizeof *cut), *dense = get(o->n_terms * sizeof *dense);
-  int *codes = get((size_t)n_blocks * o->n_terms * sizeof *codes);
-  for (uint32_t b = 0; b < n_blocks; b++) {
-    memset(dense, 0, o->n_terms * sizeof *dense);
-    uint32_t end = (b + 1) * o->block_size < n ? (b + 1) * o->block_size : n;
-    for (uint32_t i = b * o->block_size; i < end; i++) {
-      const sp_vec *v = &docs[p[i].doc];
-      list_docs[i] = p[i].doc;
-      for (uint32_t j = 0; j < v->n; j++)
-        dense[v->terms[j]] = fmaxf(dense[v->terms[j]], v->weights[j]);
+  uint16_t *list_docs = get(n * sizeof *list_docs), *window = get(n * sizeof *window);
+  uint8_t *codes = get(n);
+  uint32_t *start = get((n + 1) * sizeof *start);
+  for (uint32_t i = 0; i < n; i++) {
+    if (i == 0 || p[i].doc / SP_WINDOW_DOCS != window[l->n_runs - 1]) {
+      start[l->n_runs] = i;
+      window[l->n_runs++] = (uint16_t)(p[i].doc / SP_WINDOW_DOCS);
     }
-    block_start[b + 1] = end;
-    summarize(dense, o->n_terms, o->energy, codes + (size_t)b * o->n_terms, &min[b],
-              &step[b], &cut[b]);
+    list_docs[i] = (uint16_t)(p[i].doc % SP_WINDOW_DOCS);
+    codes[i] = (uint8_t)fmaxf(ceilf(p[i].weight / l->step - 1e-3f), 1);
   }
-
-  uint32_t n_entries = 0, s = 0;
-  for (size_t i = 0; i < (size_t)n_blocks * o->n_terms; i++) n_entries += codes[i] >= 0;
-  uint8_t *terms = get((size_t)o->n_terms * term_bytes), *code = get(n_entries);
-  uint32_t *start = get((o->n_terms + 1) * sizeof *start), e = 0;
-  uint16_t *block = get(n_entries * sizeof *block);
-  for (uint32_t t = 0; t < o->n_terms; t++) {
-    uint32_t before = e;
-    for (uint32_t b = 0; b < n_blocks; b++)
-      if (codes[(size_t)b * o->n_terms + t] >= 0) {
-        block[e] = (uint16_t)b;
-        code[e++] = (uint8_t)codes[(size_t)b * o->n_terms + t];
-      }
-    if (e == before) continue;
-    if (term_bytes == 2)
-      ((uint16_t *)(void *)terms)[s] = (uint16_t)t;
-    else
-      ((uint32_t *)(void *)terms)[s] = t;
-    start[++s] = e;
-  }
+  start[l->n_runs] = n;
   l->n_docs = n;
-  l->n_blocks = n_blocks;
-  l->n_summary_terms = s;
+  l->run_start = start;
+  l->run_window = window;
   l->docs = list_docs;
-  l->block_start = block_start;
-  l->summary_terms = terms;
-  l->summary_start = start;
-  l->summary_block = block;
-  l->summary_code = code;
-  l->block_min = min;
-  l->block_step = step;
-  l->block_cut = cut;
-  free(dense);
-  free(codes);
+  l->codes = codes;
   free(p);
   return l;
 }
@@ -170,7 +113,7 @@ void fake_add_segment(sp_snapshot *s, const sp_vec *docs, uint32_t n,
   if (!o->sealed) return;
   uint64_t *list_at = get(o->n_terms * sizeof *list_at);
   for (uint32_t t = 0; t < o->n_terms; t++)
-    list_at[t] = (uintptr_t)make_list(docs, n, t, o, seg->term_bytes);
+    list_at[t] = (uintptr_t)make_list(docs, n, t, o);
   seg->list_at = list_at;
 }
 
@@ -192,15 +135,10 @@ static void drop(const void *p) {
 
 static void free_list(sp_list *l) {
   if (!l) return;
+  drop(l->run_start);
+  drop(l->run_window);
   drop(l->docs);
-  drop(l->block_start);
-  drop(l->summary_terms);
-  drop(l->summary_start);
-  drop(l->summary_block);
-  drop(l->summary_code);
-  drop(l->block_min);
-  drop(l->block_step);
-  drop(l->block_cut);
+  drop(l->codes);
   free(l);
 }
 

@@ -1,8 +1,7 @@
 /* tests/fake_segment.h - segments made in memory from vectors, for tests of query/.
  *
  * Stands in for index/: a test that links fake_segment.c and not sp_index sees these
- * through sp_snapshot_segment() and sp_segment_list(). Blocks are runs of neighbouring
- * documents, and summaries are as in a real index. */
+ * through sp_snapshot_segment() and sp_segment_list(). */
 #ifndef SP_FAKE_SEGMENT_H
 #define SP_FAKE_SEGMENT_H
 
@@ -20,8 +19,6 @@ typedef struct fake_options {
   uint32_t n_terms;
   bool sealed;
   uint32_t n_postings; /* the strongest kept of each list; 0: all */
-  uint32_t block_size; /* documents of a block */
-  float energy;        /* share of a summary's mass that is kept */
 } fake_options;
 
 /* Adds a segment of n vectors behind those that are there. Out of memory aborts. */

@@ -32,6 +32,9 @@ sp_build_options fixture_options(void);
  * vector and fields, and unless the lists of all segments hold what they should. */
 void fixture_expect(const char *path, uint64_t first, uint64_t end, uint32_t n_terms);
 
+/* Takes all of a list into a hash. */
+uint64_t fixture_feed_list(const sp_list *l, uint64_t digest);
+
 /* A hash of all that a snapshot holds, in order. */
 uint64_t fixture_digest(const char *path);
 

@@ -73,17 +73,7 @@ static uint64_t read_document(const sp_snapshot *s, const sp_segment *g, uint32_
 static uint64_t read_list(const sp_segment *g, uint32_t term, uint64_t digest) {
   sp_list l;
   if (!sp_segment_list(g, term, &l)) return feed(digest, "none", 4);
-  digest = feed(digest, l.docs, 4 * (size_t)l.n_docs);
-  digest = feed(digest, l.block_start, 4 * ((size_t)l.n_blocks + 1));
-  digest = feed(digest, l.summary_start, 4 * ((size_t)l.n_summary_terms + 1));
-  digest = feed(digest, l.summary_terms, (size_t)l.n_summary_terms * g->term_bytes);
-  size_t n = l.summary_start[l.n_summary_terms];
-  digest = feed(digest, l.summary_block, 2 * n);
-  digest = feed(digest, l.summary_code, n);
-  digest = feed(digest, l.block_min, 4 * (size_t)l.n_blocks);
-  digest = feed(digest, l.block_step, 4 * (size_t)l.n_blocks);
-  digest = feed(digest, l.block_cut, 4 * (size_t)l.n_blocks);
-  return feed(digest, &l.max_weight, sizeof l.max_weight);
+  return fixture_feed_list(&l, digest);
 }
 
 /* Failing is fine here, crashing is not: what a search answers goes into the digest. */
@@ -136,7 +126,7 @@ static void a_file_cut_short_is_refused(void **state) {
   sound s = make_sound(state);
   unsigned n_refused = 0, n_tried = 0;
   for (size_t i = 0; i < 200; i++) {
-    size_t n = i < 40 ? i * 233 : s.n / 200 * i + i * 7;
+    size_t n = i < 40 ? i * 233 : s.n * i / 200 + i % 7;
     assert_int_equal(truncate(s.file, 0), 0);
     if (n) write_at(&s, s.data, n, 0);
     uint64_t digest;
@@ -190,26 +180,34 @@ static void flipped_bytes_are_found(void **state) {
   free(s.data);
 }
 
-static void a_newer_version_is_named(void **state) {
-  sound s = make_sound(state);
-  uint32_t version = SP_FORMAT_VERSION + 1;
-  for (size_t i = 0; i + 12 < s.n; i++)
-    if (memcmp(s.data + i, SP_INDEX_MAGIC, 8) == 0) write_at(&s, &version, 4, i + 8);
+/* Neither to be read nor to be built upon, and left as it is. */
+static void expect_version_refused(const sound *s, uint32_t version, const char *words) {
+  for (size_t i = 0; i + 12 < s->n; i++)
+    if (memcmp(s->data + i, SP_INDEX_MAGIC, 8) == 0) write_at(s, &version, 4, i + 8);
   sp_index *ix = (sp_index *)1;
-  assert_int_equal(sp_index_open(s.path, &ix), SP_EFORMAT);
+  assert_int_equal(sp_index_open(s->path, &ix), SP_EFORMAT);
   assert_null(ix);
-  assert_non_null(strstr(sp_err_message(), "format version 2 is newer"));
-  expect_one_sentence(s.path);
+  assert_non_null(strstr(sp_err_message(), words));
+  expect_one_sentence(s->path);
   sp_build_options o = fixture_options();
   sp_builder *b;
   o.append = true;
-  assert_int_equal(sp_builder_open(s.path, &o, &b), SP_EFORMAT);
-  assert_non_null(strstr(sp_err_message(), "format version 2 is newer"));
+  assert_int_equal(sp_builder_open(s->path, &o, &b), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), words));
   o.append = false;
-  assert_int_equal(sp_builder_open(s.path, &o, &b), SP_EFORMAT);
+  assert_int_equal(sp_builder_open(s->path, &o, &b), SP_EFORMAT);
   struct stat st;
-  assert_int_equal(stat(s.file, &st), 0);
-  assert_int_equal(st.st_size, s.n);
+  assert_int_equal(stat(s->file, &st), 0);
+  assert_int_equal(st.st_size, s->n);
+}
+
+static void another_version_is_named(void **state) {
+  sound s = make_sound(state);
+  assert_int_equal(SP_FORMAT_VERSION, 2); /* the sentences below have it */
+  expect_version_refused(&s, 3, "format version 3 is newer");
+  expect_version_refused(&s, 1,
+                         "format version 1 is older than this program's 2: build the "
+                         "index again with `spindle index`");
   free(s.data);
 }
 
@@ -220,7 +218,7 @@ int main(void) {
       IN_TEMP_DIR(a_file_cut_short_is_refused),
       IN_TEMP_DIR(an_empty_file_is_where_a_build_begins),
       IN_TEMP_DIR(flipped_bytes_are_found),
-      IN_TEMP_DIR(a_newer_version_is_named),
+      IN_TEMP_DIR(another_version_is_named),
   };
   return cmocka_run_group_tests_name("index_damage", tests, NULL, NULL);
 }

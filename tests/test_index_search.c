@@ -47,21 +47,27 @@ static uint32_t count_equal_hits(const char *path, const sp_search_params *a,
 static const sp_search_params EXACT = {.k = K, .exact = true};
 
 static void nothing_pruned_is_exact(void **state) {
-  const char *path;
   sp_build_options o = fixture_options();
   o.params.n_postings = UINT32_MAX;
-  const double fractions[] = {0.02, 0.1, 0.5};
-  for (size_t f = 0; f < 3; f++) {
-    char name[8];
-    snprintf(name, sizeof name, "ix%zu", f);
-    path = path_in(*state, name);
-    o.params.centroid_fraction = fractions[f];
-    assert_int_equal(fixture_build(path, &o, 0, N_DOCS, N_TERMS, NULL), SP_OK);
-    const sp_search_params all = {.k = K, .query_cut = 0, .heap_factor = 0};
-    uint32_t n_all, n_equal = count_equal_hits(path, &all, &EXACT, &n_all);
-    assert_true(n_all > N_QUERIES);
-    assert_int_equal(n_equal, n_all);
-  }
+  const char *path = path_in(*state, "ix");
+  assert_int_equal(fixture_build(path, &o, 0, N_DOCS, N_TERMS, NULL), SP_OK);
+  const sp_search_params all = {.k = K, .query_cut = 0, .heap_factor = 0};
+  uint32_t n_all, n_equal = count_equal_hits(path, &all, &EXACT, &n_all);
+  assert_true(n_all > N_QUERIES);
+  assert_int_equal(n_equal, n_all);
+}
+
+/* Postings are kept in windows of 65,536 documents: here are two, one of them short. */
+static void lists_of_several_windows_are_searched_as_one(void **state) {
+  const char *path = path_in(*state, "ix");
+  sp_build_options o = fixture_options();
+  o.params.n_postings = UINT32_MAX;
+  enum { N_MANY = SP_WINDOW_DOCS + 3000 };
+  assert_int_equal(fixture_build(path, &o, 0, N_MANY, N_TERMS, NULL), SP_OK);
+  const sp_search_params all = {.k = K, .query_cut = 0, .heap_factor = 0};
+  uint32_t n_all, n_equal = count_equal_hits(path, &all, &EXACT, &n_all);
+  assert_true(n_all > N_QUERIES);
+  assert_int_equal(n_equal, n_all);
 }
 
 static void several_segments_with_replaced_documents_are_searched_as_one(void **state) {
@@ -78,7 +84,6 @@ static void several_segments_with_replaced_documents_are_searched_as_one(void **
   assert_true(n_all > N_QUERIES);
 }
 
-/* The fixture's vectors are random, which is as hard as it gets for blocks. */
 static void the_defaults_find_most_of_the_exact_hits(void **state) {
   const char *path = path_in(*state, "ix");
   sp_build_options o = fixture_options();
@@ -95,6 +100,7 @@ static void the_defaults_find_most_of_the_exact_hits(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       IN_TEMP_DIR(nothing_pruned_is_exact),
+      IN_TEMP_DIR(lists_of_several_windows_are_searched_as_one),
       IN_TEMP_DIR(several_segments_with_replaced_documents_are_searched_as_one),
       IN_TEMP_DIR(the_defaults_find_most_of_the_exact_hits),
   };

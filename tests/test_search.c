@@ -109,10 +109,7 @@ static void unpruned_and_exact_search_find_what_plain_sums_find(void **state) {
   static collection c;
   for (int round = 0; round < 6; round++) {
     bool wide = round % 3 == 2; /* u32 terms; few documents, as making lists takes long */
-    const fake_options o = {.n_terms = wide ? 65537 : 60,
-                            .sealed = true,
-                            .block_size = 1 + random_below(12),
-                            .energy = 0.5f};
+    const fake_options o = {.n_terms = wide ? 65537 : 60, .sealed = true};
     add(&c, wide ? 12 : 400, 30, &o);
     search_agrees_with_plain_sums(&c, EXACT, o.n_terms, 50);
     search_agrees_with_plain_sums(&c, NOTHING_PRUNED, o.n_terms, 50);
@@ -124,8 +121,7 @@ static void segments_deletions_and_unsealed_documents_are_searched_as_one(void *
   (void)state;
   random_state = 2;
   static collection c;
-  const fake_options sealed = {
-      .n_terms = 80, .sealed = true, .block_size = 5, .energy = 0.4f};
+  const fake_options sealed = {.n_terms = 80, .sealed = true};
   const fake_options unsealed = {.n_terms = 90, .sealed = false};
   add(&c, 300, 20, &sealed);
   add(&c, 40, 20, &unsealed);
@@ -140,7 +136,7 @@ static void segments_deletions_and_unsealed_documents_are_searched_as_one(void *
 static void equal_scores_come_by_internal_id(void **state) {
   (void)state;
   static collection c;
-  const fake_options o = {.n_terms = 4, .sealed = true, .block_size = 3, .energy = 1};
+  const fake_options o = {.n_terms = 4, .sealed = true};
   for (int i = 0; i < 40; i++) assert_int_equal(sp_vec_push(&c.docs[i], 2, 1.5f), SP_OK);
   c.n = 40;
   fake_add_segment(&c.snapshot, c.docs, 20, &o);
@@ -170,8 +166,7 @@ static void pruning_scores_fewer_documents_and_never_other_scores(void **state) 
   (void)state;
   random_state = 3;
   static collection c;
-  const fake_options o = {
-      .n_terms = 200, .sealed = true, .n_postings = 100, .block_size = 4, .energy = 0.6f};
+  const fake_options o = {.n_terms = 200, .sealed = true, .n_postings = 100};
   add(&c, MAX_DOCS, 20, &o);
   sp_searcher *s;
   assert_int_equal(sp_searcher_new(&c.snapshot, &s), SP_OK);
@@ -187,7 +182,8 @@ static void pruning_scores_fewer_documents_and_never_other_scores(void **state) 
       sp_search_stats stats;
       assert_int_equal(sp_search(s, &query, &params, hits, &n, &stats), SP_OK);
       assert_true(stats.n_lists <= 5);
-      assert_true(stats.n_blocks_visited <= stats.n_blocks);
+      assert_true(stats.n_docs_scored <= stats.n_candidates);
+      assert_true(stats.n_candidates <= stats.n_postings);
       scored[f] += stats.n_docs_scored;
       for (uint32_t j = 0; j < n; j++)
         assert_true(hits[j].score == (float)sp_vec_dot(&c.docs[hits[j].doc], &query));
@@ -205,7 +201,7 @@ static void exact_and_pruned_scores_are_the_same_bits(void **state) {
   (void)state;
   random_state = 4;
   static collection c;
-  const fake_options o = {.n_terms = 60, .sealed = true, .block_size = 6, .energy = 0.5f};
+  const fake_options o = {.n_terms = 60, .sealed = true};
   for (uint32_t i = 0; i < 300; i++) {
     random_vec(&c.docs[i], 40, o.n_terms);
     for (uint32_t j = 0; j < c.docs[i].n; j++) /* sums that do round */
@@ -236,7 +232,7 @@ static void exact_and_pruned_scores_are_the_same_bits(void **state) {
 static sp_err try_query(const sp_vec *query, sp_search_params params, uint32_t *n) {
   static collection c;
   random_state = 5;
-  const fake_options o = {.n_terms = 50, .sealed = true, .block_size = 4, .energy = 0.5f};
+  const fake_options o = {.n_terms = 50, .sealed = true};
   add(&c, 30, 20, &o);
   sp_searcher *s;
   assert_int_equal(sp_searcher_new(&c.snapshot, &s), SP_OK);
@@ -342,7 +338,7 @@ static void two_threads_search_one_snapshot(void **state) {
   (void)state;
   random_state = 6;
   static collection c;
-  const fake_options o = {.n_terms = 60, .sealed = true, .block_size = 6, .energy = 0.5f};
+  const fake_options o = {.n_terms = 60, .sealed = true};
   add(&c, 400, 20, &o);
   delete (&c, 17);
   thread_job jobs[2] = {{&c, 0}, {&c, 0}};

@@ -183,40 +183,61 @@ static void a_damaged_document_of_one_repeated_term_harms_nothing(void **state) 
   free(doc);
 }
 
-static void summaries_add_up_the_same_at_every_level(void **state) {
+enum { N_WINDOW = 65536 };
+
+/* n distinct ascending documents of a window with codes, at the very end of their
+ * allocations, so that a sanitizer sees a read past them. */
+static void make_postings(uint32_t n, uint16_t *docs, uint8_t *codes) {
+  uint32_t done = 0;
+  for (uint32_t d = 0; d < N_WINDOW && done < n; d++) {
+    if (random_below(N_WINDOW - d) >= n - done) continue;
+    docs[done] = (uint16_t)d;
+    codes[done++] = (uint8_t)(1 + random_below(255));
+  }
+}
+
+static void postings_add_up_and_are_taken_the_same_at_every_level(void **state) {
   (void)state;
   random_state = 4;
-  enum { N_BLOCKS = 65536 };
-  uint16_t *block = malloc(N_BLOCKS * sizeof *block);
-  uint8_t *code = malloc(N_BLOCKS);
-  float *low = malloc(N_BLOCKS * sizeof *low), *step = malloc(N_BLOCKS * sizeof *step);
-  float *want = malloc(N_BLOCKS * sizeof *want), *got = malloc(N_BLOCKS * sizeof *got);
-  for (uint32_t b = 0; b < N_BLOCKS; b++) {
-    low[b] = (float)random_below(100) / 64;
-    step[b] = (float)random_below(100) / 640;
+  const sp_sparse_kernels *plain = sp_sparse_kernels_get(SP_CPU_PORTABLE);
+  float *want = calloc(N_WINDOW, sizeof *want), *got = calloc(N_WINDOW, sizeof *got);
+  float *sums[2];
+  uint16_t *found[2];
+  for (int f = 0; f < 2; f++) {
+    sums[f] = malloc((N_WINDOW + 16) * sizeof **sums);
+    found[f] = malloc((N_WINDOW + 16) * sizeof **found);
   }
   for (int i = 0; i < N_LENGTHS; i++)
     for (int l = 1; level(l); l++) {
-      memset(want, 0, N_BLOCKS * sizeof *want);
-      memset(got, 0, N_BLOCKS * sizeof *got);
+      uint32_t n = LENGTHS[i];
+      uint16_t *docs = malloc(n ? n * sizeof *docs : 1);
+      uint8_t *codes = malloc(n ? n : 1);
       for (int round = 0; round < 5; round++) {
-        uint32_t n = 0;
-        for (uint32_t b = 0; b < N_BLOCKS && n < LENGTHS[i]; b++) {
-          if (random_below(N_BLOCKS - b) >= LENGTHS[i] - n) continue;
-          block[n] = (uint16_t)b;
-          code[n++] = (uint8_t)random_below(256);
-        }
-        float weight = (float)random_below(1000) / 250;
-        sp_sparse_kernels_get(SP_CPU_PORTABLE)
-            ->add_summaries(block, code, n, low, step, weight, want);
-        level(l)->add_summaries(block, code, n, low, step, weight, got);
+        make_postings(n, docs, codes);
+        float scale = (float)random_below(1000) / 25000, shift = (float)round / 7;
+        plain->add_postings(docs, codes, n, scale, shift, want);
+        level(l)->add_postings(docs, codes, n, scale, shift, got);
       }
-      assert_memory_equal(want, got, N_BLOCKS * sizeof *want);
+      assert_memory_equal(want, got, N_WINDOW * sizeof *want);
+      for (uint32_t k = 0; k < n; k++) assert_true(want[docs[k]] > 0);
+      float least = (float)random_below(100) / 25;
+      uint32_t n_want = plain->take_sums(docs, n, least, want, found[0], sums[0]);
+      uint32_t n_got = level(l)->take_sums(docs, n, least, got, found[1], sums[1]);
+      assert_int_equal(n_want, n_got);
+      assert_memory_equal(found[0], found[1], n_want * sizeof **found);
+      assert_memory_equal(sums[0], sums[1], n_want * sizeof **sums);
+      assert_memory_equal(want, got, N_WINDOW * sizeof *want);
+      for (uint32_t k = 0; k < n_want; k++) assert_true(sums[0][k] >= least);
+      assert_int_equal(plain->take_sums(docs, n, 0, want, found[0], sums[0]), 0);
+      memset(want, 0, N_WINDOW * sizeof *want);
+      memset(got, 0, N_WINDOW * sizeof *got);
+      free(docs);
+      free(codes);
     }
-  free(block);
-  free(code);
-  free(low);
-  free(step);
+  for (int f = 0; f < 2; f++) {
+    free(sums[f]);
+    free(found[f]);
+  }
   free(want);
   free(got);
 }
@@ -238,7 +259,7 @@ int main(void) {
       cmocka_unit_test(short_queries_score_the_same_at_every_level),
       cmocka_unit_test(queries_that_are_not_short_are_turned_away),
       cmocka_unit_test(a_damaged_document_of_one_repeated_term_harms_nothing),
-      cmocka_unit_test(summaries_add_up_the_same_at_every_level),
+      cmocka_unit_test(postings_add_up_and_are_taken_the_same_at_every_level),
       cmocka_unit_test(the_environment_can_lower_the_level),
   };
   return cmocka_run_group_tests_name("sparse kernels", tests, NULL, NULL);

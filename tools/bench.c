@@ -154,13 +154,13 @@ static sp_err untimed_pass(const bench_queries *q, sp_searcher *s,
     if (n_good > q->n_best[i]) n_good = q->n_best[i];
     recall += q->n_best[i] ? (double)n_good / q->n_best[i] : 1;
     out->n_docs_scored += stats.n_docs_scored;
-    out->n_blocks += stats.n_blocks;
-    out->n_blocks_visited += stats.n_blocks_visited;
+    out->n_postings += stats.n_postings;
+    out->n_candidates += stats.n_candidates;
   }
   out->recall = recall / q->n;
   out->n_docs_scored /= q->n;
-  out->n_blocks /= q->n;
-  out->n_blocks_visited /= q->n;
+  out->n_postings /= q->n;
+  out->n_candidates /= q->n;
   return SP_OK;
 }
 

@@ -38,7 +38,7 @@ typedef struct bench_point {
   sp_search_params params;
   double recall; /* share of the exact k best whose score is reached, less 0.01 % */
   double mean_us, p50_us, p99_us, cpu_us;
-  double n_docs_scored, n_blocks, n_blocks_visited; /* means */
+  double n_docs_scored, n_postings, n_candidates; /* means */
 } bench_point;
 
 /* One pass to warm up and for the recall, then `n_passes` timed ones, all in the calling

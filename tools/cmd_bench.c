@@ -22,8 +22,8 @@ typedef struct bench_options {
   uint32_t k, n_queries, n_passes;
   cmd_list query_cuts, heap_factors;
   sp_build_options build;
-  uint32_t n_threads, n_postings, min_cluster_size, doc_cut;
-  double max_fraction, centroid_fraction, summary_energy;
+  uint32_t n_threads, n_postings;
+  double max_fraction;
   uint64_t memory, seed;
 } bench_options;
 
@@ -41,7 +41,7 @@ typedef struct bench {
   uint32_t cuts[MAX_GRID];
   double factors[MAX_GRID];
   uint32_t n_cuts, n_factors;
-  double build_s;
+  double build_s, open_s;
   uint64_t peak_build_bytes; /* resident, of building or opening */
   int core;
 } bench;
@@ -122,8 +122,10 @@ static sp_err open_index(bench *b) {
   const char *path = b->documents;
   sp_err err = SP_OK;
   if (!sp_path_is_dir(path)) err = build_somewhere(b, &path);
+  double began = now_s();
   if (!err) err = sp_index_open(path, &b->index);
   if (!err) err = sp_snapshot_open(b->index, &b->snapshot);
+  b->open_s = now_s() - began;
   b->peak_build_bytes = peak_bytes();
   return err;
 }
@@ -176,15 +178,14 @@ static void print_point(const bench *b, const bench_point *p) {
   printf("%9u %11g   %8.4f %9.1f %9.1f %9.1f %9.1f %9.0f %9.2f%% %9.0f\n",
          p->params.query_cut, (double)p->params.heap_factor, p->recall, p->mean_us,
          p->p50_us, p->p99_us, p->cpu_us, p->n_docs_scored,
-         100 * p->n_docs_scored / sp_snapshot_info(b->snapshot)->n_docs,
-         p->n_blocks_visited);
+         100 * p->n_docs_scored / sp_snapshot_info(b->snapshot)->n_docs, p->n_postings);
 }
 
 static sp_err sweep(bench *b) {
   char recall[32];
   snprintf(recall, sizeof recall, "recall@%u", b->o.k);
   printf("%9s %11s %10s %9s %9s %9s %9s %9s %10s %9s\n", "query_cut", "heap_factor",
-         recall, "mean us", "p50 us", "p99 us", "cpu us", "scored", "of all", "blocks");
+         recall, "mean us", "p50 us", "p99 us", "cpu us", "scored", "of all", "postings");
   b->points = calloc((size_t)b->n_cuts * b->n_factors, sizeof *b->points);
   b->best = calloc((size_t)b->n_cuts * b->n_factors, sizeof *b->best);
   if (!b->points || !b->best) return sp_fail(SP_ENOMEM, "no memory for the results");
@@ -238,6 +239,7 @@ static void print_heading(const bench *b) {
   printf("index            %.1f MB, %.2f bytes a component\n", (double)info->bytes / 1e6,
          bytes_per_entry(info));
   if (b->build_s > 0) printf("built in         %.1f s\n", b->build_s);
+  printf("opened in        %.2f ms\n", 1e3 * b->open_s);
   printf("peak memory      %.0f MB resident, %s\n", (double)b->peak_build_bytes / 1e6,
          b->build_s > 0 ? "building" : "opening");
   printf("searching        1 thread on processor %d\n\n", b->core);
@@ -250,9 +252,9 @@ static sp_err put_point(sp_buf *out, const bench_point *p, bool best) {
       out,
       "  {\"query_cut\": %u, \"heap_factor\": %.7g, \"recall\": %.6f, \"mean_us\": %.2f, "
       "\"p50_us\": %.2f, \"p99_us\": %.2f, \"cpu_us\": %.2f, \"docs_scored\": %.1f, "
-      "\"blocks\": %.1f, \"blocks_visited\": %.1f, \"front\": %s}",
+      "\"postings\": %.1f, \"candidates\": %.1f, \"front\": %s}",
       p->params.query_cut, (double)p->params.heap_factor, p->recall, p->mean_us,
-      p->p50_us, p->p99_us, p->cpu_us, p->n_docs_scored, p->n_blocks, p->n_blocks_visited,
+      p->p50_us, p->p99_us, p->cpu_us, p->n_docs_scored, p->n_postings, p->n_candidates,
       best ? "true" : "false");
 }
 
@@ -267,16 +269,13 @@ static sp_err put_json(const bench *b, sp_buf *out) {
     err = sp_buf_printf(
         out,
         ", \"n_docs\": %u, \"n_queries\": %u, \"nnz\": %llu, \"bytes\": %llu,\n"
-        " \"bytes_per_component\": %.4f, \"k\": %u, \"build_s\": %.3f, "
+        " \"bytes_per_component\": %.4f, \"k\": %u, \"build_s\": %.3f, \"open_s\": %.6f, "
         "\"peak_bytes\": %llu, \"core\": %d,\n"
-        " \"build\": {\"n_postings\": %u, \"max_fraction\": %g, \"centroid_fraction\": "
-        "%g, \"min_cluster_size\": %u, \"summary_energy\": %g, \"doc_cut\": %u, "
-        "\"seed\": %llu},\n \"points\": [\n",
+        " \"build\": {\"n_postings\": %u, \"max_fraction\": %g},\n \"points\": [\n",
         info->n_docs, b->queries.n, (unsigned long long)info->nnz,
         (unsigned long long)info->bytes, bytes_per_entry(info), b->o.k, b->build_s,
-        (unsigned long long)b->peak_build_bytes, b->core, p->n_postings, p->max_fraction,
-        p->centroid_fraction, p->min_cluster_size, p->summary_energy, p->doc_cut,
-        (unsigned long long)p->seed);
+        b->open_s, (unsigned long long)b->peak_build_bytes, b->core, p->n_postings,
+        p->max_fraction);
   for (uint32_t i = 0; !err && i < b->n_points; i++) {
     err = put_point(out, &b->points[i], b->best[i]);
     if (!err) err = sp_buf_append_str(out, i + 1 < b->n_points ? ",\n" : "\n");
@@ -395,28 +394,18 @@ static void set_build_options(bench_options *o) {
   o->build.n_threads = o->n_threads;
   o->build.source = "spindle bench";
   o->build.progress = isatty(STDERR_FILENO) ? stderr : NULL;
-  o->build.params = (sp_build_params){.n_postings = o->n_postings,
-                                      .max_fraction = o->max_fraction,
-                                      .centroid_fraction = o->centroid_fraction,
-                                      .min_cluster_size = o->min_cluster_size,
-                                      .summary_energy = o->summary_energy,
-                                      .doc_cut = o->doc_cut,
-                                      .seed = o->seed};
+  o->build.params =
+      (sp_build_params){.n_postings = o->n_postings, .max_fraction = o->max_fraction};
 }
 
 int cmd_bench(int argc, char **argv) {
-  bench b = {.o = {.k = 10, .n_queries = 1000, .n_passes = 2}};
+  bench b = {.o = {.k = 10, .n_queries = 1000, .n_passes = 2, .seed = 42}};
   bench_options *o = &b.o;
   o->build = sp_build_options_defaults();
   const sp_build_params *p = &o->build.params;
   o->memory = o->build.memory_bytes;
-  o->seed = p->seed;
   o->n_postings = p->n_postings;
   o->max_fraction = p->max_fraction;
-  o->centroid_fraction = p->centroid_fraction;
-  o->min_cluster_size = p->min_cluster_size;
-  o->summary_energy = p->summary_energy;
-  o->doc_cut = p->doc_cut;
   const cmd_option options[] = {
       {"queries", 'q', CMD_STRING, &o->queries, "FILE", "the queries' vectors", 0, 0},
       {"k", 'k', CMD_U32, &o->k, "N", "results a query", 1, SP_MAX_K},
@@ -425,9 +414,9 @@ int cmd_bench(int argc, char **argv) {
       {"passes", 0, CMD_U32, &o->n_passes, "N", "timed passes; the faster one counts", 1,
        100},
       {"query-cut", 0, CMD_LIST, &o->query_cuts, "N...",
-       "values to try (how many of the strongest terms' lists are read)", 0, 0},
+       "values to try (how many of the strongest terms make candidates)", 0, 0},
       {"heap-factor", 0, CMD_LIST, &o->heap_factors, "X...",
-       "values to try (a block is skipped below this share of the k-th score)", 0, 0},
+       "values to try (documents estimated below this share are skipped)", 0, 0},
       {"core", 0, CMD_STRING, &o->core, "N", "processor to search on; else the last", 0,
        0},
       {"json", 0, CMD_STRING, &o->json, "FILE", "write all figures", 0, 0},
@@ -440,15 +429,7 @@ int cmd_bench(int argc, char **argv) {
        0, 0},
       {"max-fraction", 0, CMD_DOUBLE, &o->max_fraction, "X",
        "one list holds at most this times n-postings", 0, 0},
-      {"centroid-fraction", 0, CMD_DOUBLE, &o->centroid_fraction, "X",
-       "blocks as a share of postings; 0: chosen", 0, 0},
-      {"min-cluster-size", 0, CMD_U32, &o->min_cluster_size, "N",
-       "smaller blocks are dissolved", 0, 0},
-      {"summary-energy", 0, CMD_DOUBLE, &o->summary_energy, "X",
-       "share of a summary's mass that is kept; 0: chosen", 0, 0},
-      {"doc-cut", 0, CMD_U32, &o->doc_cut, "N", "strongest terms that decide a block", 0,
-       0},
-      {"seed", 0, CMD_U64, &o->seed, "N", "of the blocks and the sample", 0, 0},
+      {"seed", 0, CMD_U64, &o->seed, "N", "of the sample", 0, 0},
       {NULL, 0, CMD_FLAG, NULL, NULL, NULL, 0, 0}};
   const cmd_spec spec = {
       "bench", "DOCUMENTS --queries FILE [OPTION...]",

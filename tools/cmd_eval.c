@@ -122,7 +122,7 @@ int cmd_eval(int argc, char **argv) {
       {"query-cut", 0, CMD_U32, &p->query_cut, "N",
        "read the lists of the strongest N terms; 0: all", 0, 0},
       {"heap-factor", 0, CMD_DOUBLE, &heap_factor, "X",
-       "skip a block below X times the k-th score; 0: none", 0, 1e6},
+       "skip what is estimated below X times the k-th score; 0: nothing", 0, 1e6},
       {"recall", 0, CMD_FLAG, &j.search.recall, NULL,
        "add recall_vs_exact@10 and scored_fraction, measured at k 10", 0, 0},
       {"threads", 0, CMD_U32, &n_threads, "N", "0: one for each processor", 0, 1024},

@@ -97,17 +97,16 @@ static void print_json(const index_job *j, double seconds) {
   printf("{\"documents\": %" PRIu64 ", \"duplicates\": %" PRIu64
          ", \"replaced\": %" PRIu64 ", \"cut\": %" PRIu64 ", \"repaired\": %" PRIu64
          ", \"nnz\": %" PRIu64 ", \"lists\": %" PRIu64 ", \"postings\": %" PRIu64
-         ", \"blocks\": %" PRIu64 ", \"bytes\": %" PRIu64
-         ", \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n",
+         ", \"bytes\": %" PRIu64 ", \"seconds\": %.3f, \"peak_bytes\": %" PRIu64 "}\n",
          s->n_docs, s->n_duplicates, s->n_replaced, s->n_cut, j->n_repaired, s->nnz,
-         s->n_lists, s->n_postings, s->n_blocks, s->bytes, seconds, peak_bytes());
+         s->n_lists, s->n_postings, s->bytes, seconds, peak_bytes());
 }
 
 static void print_text(const index_job *j, double seconds) {
   const sp_build_summary *s = &j->summary;
   printf("%s: %" PRIu64 " documents, %" PRIu64 " lists, %" PRIu64 " postings, %" PRIu64
-         " blocks, %" PRIu64 " bytes, %.1f s\n",
-         j->path, s->n_docs, s->n_lists, s->n_postings, s->n_blocks, s->bytes, seconds);
+         " bytes, %.1f s\n",
+         j->path, s->n_docs, s->n_lists, s->n_postings, s->bytes, seconds);
   if (s->n_duplicates)
     printf("%" PRIu64 " ids came again: the last document counts\n", s->n_duplicates);
   if (s->n_replaced) printf("%" PRIu64 " older documents replaced\n", s->n_replaced);
@@ -153,19 +152,10 @@ int cmd_index(int argc, char **argv) {
       {"max-bytes", 0, CMD_BYTES, &j.build.max_bytes, "BYTES",
        "the index never grows past this", 0, 0},
       {"threads", 0, CMD_U32, &threads, "N", "0: one for each processor", 0, 1024},
-      {"seed", 0, CMD_U64, &p->seed, "N", "of the grouping", 0, 0},
       {"n-postings", 0, CMD_U32, &p->n_postings, "N",
        "postings kept a term, on average of terms that occur; 0: chosen", 0, 0},
       {"max-fraction", 0, CMD_DOUBLE, &p->max_fraction, "X",
        "at most n-postings times X in one list", 1e-6, 1e9},
-      {"centroid-fraction", 0, CMD_DOUBLE, &p->centroid_fraction, "X",
-       "blocks aimed at, a share of a list's postings; 0: chosen", 0, 1},
-      {"min-cluster-size", 0, CMD_U32, &p->min_cluster_size, "N",
-       "smaller blocks are dissolved", 0, 0},
-      {"summary-energy", 0, CMD_DOUBLE, &p->summary_energy, "X",
-       "share of a summary's mass that is kept; 0: chosen", 0, 1},
-      {"doc-cut", 0, CMD_U32, &p->doc_cut, "N",
-       "strongest terms of a document that decide its block", 1, 1024},
       {"json", 0, CMD_FLAG, &json, NULL, "print the summary as JSON", 0, 0},
       {0}};
   const cmd_spec spec = {

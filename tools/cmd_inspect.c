@@ -6,16 +6,16 @@
 static const char NAME[] = "inspect";
 
 static const char SUMMARY[] =
-    "INDEX alone: what it holds, its parameters, the encoder's contract, and how\n"
-    "long its vectors, lists and blocks are. With --doc: a document's stored fields\n"
-    "and vector. With --query: what the index has for each term of the query; with\n"
-    "--doc too, what each term adds to the document's score, checked against an\n"
-    "exact search. In place of an INDEX, --model and a TEXT: the vector of the\n"
-    "text, as a document or as a query.\n"
+    "INDEX alone: what it holds, where its bytes are, its parameters, the encoder's\n"
+    "contract, and how long its vectors and lists are. With --doc: a document's\n"
+    "stored fields and vector. With --query: what the index has for each term of the\n"
+    "query; with --doc too, what each term adds to the document's score, checked\n"
+    "against an exact search. In place of an INDEX, --model and a TEXT: the vector of\n"
+    "the text, as a document or as a query.\n"
     "\n"
     "Columns of a query: documents that hold the term; postings that static pruning\n"
-    "kept, in how many blocks; the largest weight, and the largest that pruning\n"
-    "discarded. 'listed' says whether a kept posting leads to the document.";
+    "kept; the largest weight, and the largest that pruning discarded. 'listed' says\n"
+    "whether a kept posting leads to the document.";
 
 static const char EXAMPLES[] =
     "  spindle inspect wiki.idx --verify\n"

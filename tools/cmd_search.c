@@ -176,7 +176,7 @@ int cmd_search(int argc, char **argv) {
       {"query-cut", 0, CMD_U32, &s.params.query_cut, "N",
        "read the lists of the N strongest terms; 0: of all", 0, UINT32_MAX},
       {"heap-factor", 0, CMD_DOUBLE, &heap_factor, "X",
-       "skip blocks whose estimate is below X times the k-th score: larger is faster and "
+       "skip what is estimated below X times the k-th score: larger is faster and "
        "finds less (the inverse of OpenSearch's heap_factor)",
        0, 1e6},
       {"model", 0, CMD_STRING, &model, "DIR",

@@ -1,5 +1,5 @@
 /* tools/inspect_index.c - what an index holds: counts, parameters, and for each segment how
- * long its vectors, lists and blocks are. */
+ * long its vectors and lists are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,27 +51,17 @@ static uint32_t tally_quantile(const tally *t, size_t percent) {
 
 /* --- gathering --- */
 
-enum { ENTRIES, POSTINGS, BLOCKS, DOCUMENTS, N_TALLIES };
+enum { ENTRIES, POSTINGS, N_TALLIES };
 
 static const struct {
   const char *key, *shown;
 } TALLIES[N_TALLIES] = {{"vector_entries", "entries a vector"},
-                        {"list_postings", "postings a list"},
-                        {"list_blocks", "blocks a list"},
-                        {"block_documents", "documents a block"}};
+                        {"list_postings", "postings a list"}};
 
 typedef struct segment_report {
   const sp_segment *segment;
   tally tallies[N_TALLIES];
 } segment_report;
-
-static sp_err add_list(segment_report *r, const sp_list *l) {
-  sp_err err = tally_add(&r->tallies[POSTINGS], l->n_docs);
-  if (!err) err = tally_add(&r->tallies[BLOCKS], l->n_blocks);
-  for (uint32_t b = 0; b < l->n_blocks && !err; b++)
-    err = tally_add(&r->tallies[DOCUMENTS], l->block_start[b + 1] - l->block_start[b]);
-  return err;
-}
 
 static sp_err gather(segment_report *r) {
   const sp_segment *g = r->segment;
@@ -80,7 +70,7 @@ static sp_err gather(segment_report *r) {
     err = tally_add(&r->tallies[ENTRIES], sp_segment_doc(g, d).n);
   for (uint32_t t = 0; t < g->n_terms && !err; t++) {
     sp_list l;
-    if (sp_segment_list(g, t, &l)) err = add_list(r, &l);
+    if (sp_segment_list(g, t, &l)) err = tally_add(&r->tallies[POSTINGS], l.n_docs);
   }
   if (!err) err = sp_segment_health(g);
   for (int i = 0; i < N_TALLIES; i++) tally_sort(&r->tallies[i]);
@@ -100,20 +90,26 @@ static json_t *tally_json(const tally *t) {
 static json_t *segment_json(const segment_report *r) {
   const sp_segment *g = r->segment;
   json_t *o =
-      json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "id",
+      json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "id",
                 (json_int_t)g->id, "first_document", (json_int_t)g->first_doc,
                 "documents", (json_int_t)(g->n_docs - g->n_deleted), "deleted",
                 (json_int_t)g->n_deleted, "sealed", g->sealed, "terms",
                 (json_int_t)g->n_terms, "term_bytes", (json_int_t)g->term_bytes, "nnz",
                 (json_int_t)g->nnz, "lists", (json_int_t)r->tallies[POSTINGS].n,
-                "postings", (json_int_t)r->tallies[POSTINGS].sum, "blocks",
-                (json_int_t)r->tallies[DOCUMENTS].n);
+                "postings", (json_int_t)r->tallies[POSTINGS].sum);
   for (int i = 0; o && i < N_TALLIES; i++)
     if (json_object_set_new(o, TALLIES[i].key, tally_json(&r->tallies[i]))) {
       json_decref(o);
       o = NULL;
     }
   return o;
+}
+
+static json_t *bytes_json(const inspection *s) {
+  sp_index_bytes b = sp_snapshot_bytes(s->snapshot);
+  return json_pack("{s:I, s:I, s:I, s:I}", "vectors", (json_int_t)b.vectors, "lists",
+                   (json_int_t)b.lists, "ids", (json_int_t)b.ids, "documents",
+                   (json_int_t)b.documents);
 }
 
 static sp_err show_json(inspection *s, const json_t *contract, const segment_report *r) {
@@ -124,6 +120,7 @@ static sp_err show_json(inspection *s, const json_t *contract, const segment_rep
   bool whole = o && segments;
   for (uint32_t i = 0; i < info->n_segments && whole; i++)
     whole = json_array_append_new(segments, segment_json(&r[i])) == 0;
+  if (whole) whole = json_object_set_new(o, "bytes_of", bytes_json(s)) == 0;
   if (whole) whole = json_object_set(o, "per_segment", segments) == 0;
   if (whole && s->verify) whole = json_object_set(o, "verified", json_true()) == 0;
   json_decref(segments);
@@ -153,6 +150,21 @@ static sp_err print_contract(const json_t *contract) {
   return SP_OK;
 }
 
+static void print_share(const char *what, uint64_t part, uint64_t all) {
+  printf("  %-10s %llu, %.1f %%\n", what, (unsigned long long)part,
+         100 * (double)part / (double)all);
+}
+
+static void print_bytes(const inspection *s) {
+  uint64_t all = sp_snapshot_info(s->snapshot)->bytes;
+  sp_index_bytes b = sp_snapshot_bytes(s->snapshot);
+  print_share("vectors", b.vectors, all);
+  print_share("lists", b.lists, all);
+  print_share("ids", b.ids, all);
+  print_share("documents", b.documents, all);
+  print_share("other", all - b.vectors - b.lists - b.ids - b.documents, all);
+}
+
 static sp_err print_index(const inspection *s, const json_t *contract) {
   const sp_index_info *info = sp_snapshot_info(s->snapshot);
   const sp_build_params *p = &info->params;
@@ -165,13 +177,9 @@ static sp_err print_index(const inspection *s, const json_t *contract) {
          n_docs ? (double)info->nnz / (double)n_docs : 0);
   printf("bytes        %llu, %.1f a document\n", (unsigned long long)info->bytes,
          n_docs ? (double)info->bytes / (double)n_docs : 0);
+  print_bytes(s);
   printf("format       version %u\n", info->format_version);
-  printf(
-      "build        n_postings %u, max_fraction %g, centroid_fraction %g, "
-      "min_cluster_size %u,\n"
-      "             summary_energy %g, doc_cut %u, seed %llu\n",
-      p->n_postings, p->max_fraction, p->centroid_fraction, p->min_cluster_size,
-      p->summary_energy, p->doc_cut, (unsigned long long)p->seed);
+  printf("build        n_postings %u, max_fraction %g\n", p->n_postings, p->max_fraction);
   sp_err err = print_contract(contract);
   if (!err && s->verify) printf("verified     every checksum holds\n");
   return err;
@@ -189,9 +197,9 @@ static void print_segment(const segment_report *r) {
       "\nsegment %u: %u documents from number %u, %u of them deleted; terms of %u bits\n",
       g->id, g->n_docs, g->first_doc, g->n_deleted, 8u * g->term_bytes);
   if (g->sealed)
-    printf("  %llu postings of %llu entries are kept, in %zu lists and %zu blocks\n",
+    printf("  %llu postings of %llu entries are kept, in %zu lists\n",
            (unsigned long long)r->tallies[POSTINGS].sum, (unsigned long long)g->nnz,
-           r->tallies[POSTINGS].n, r->tallies[DOCUMENTS].n);
+           r->tallies[POSTINGS].n);
   else
     printf("  no lists yet: searched document by document\n");
   printf("  %-19s %9s %9s %8s %8s %8s %8s %8s\n", "", "number", "mean", "least", "median",

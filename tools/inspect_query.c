@@ -13,11 +13,10 @@
 typedef struct term_row {
   uint32_t term;
   float weight;
-  uint64_t frequency, postings, blocks; /* documents that hold it; in lists; blocks */
+  uint64_t frequency, postings; /* documents that hold it; in lists */
   float max_weight, max_discarded;
   float document_weight;
-  bool listed;  /* a kept posting leads to the document */
-  bool unknown; /* the segment at hand has no list of it */
+  bool listed; /* a kept posting leads to the document */
 } term_row;
 
 typedef struct query_report {
@@ -56,49 +55,47 @@ static float weight_in(const sp_segment *g, const sp_doc *d, uint32_t term) {
 static void add_list(term_row *row, const sp_list *l) {
   row->frequency += l->n_all_docs;
   row->postings += l->n_docs;
-  row->blocks += l->n_blocks;
   row->max_weight = fmaxf(row->max_weight, l->max_weight);
   row->max_discarded = fmaxf(row->max_discarded, l->max_discarded);
 }
 
 static bool list_holds(const sp_list *l, uint32_t local) {
-  for (uint32_t i = 0; i < l->n_docs; i++)
-    if (l->docs[i] == local) return true;
+  for (uint32_t r = 0; r < l->n_runs; r++) {
+    if (l->run_window[r] != local / SP_WINDOW_DOCS) continue;
+    for (uint32_t i = l->run_start[r]; i < l->run_start[r + 1]; i++)
+      if (l->docs[i] == local % SP_WINDOW_DOCS) return true;
+  }
   return false;
 }
 
-/* No list has its counts when a segment is not sealed, or when static pruning left a term
- * no posting at all: then the vectors are counted, in one pass for all such terms. */
+/* A segment that is not sealed has no lists with the counts: then the vectors are counted,
+ * in one pass for all terms. */
 static void count_in_vectors(const sp_segment *g, query_report *r) {
   for (uint32_t d = 0; d < g->n_docs; d++) {
     sp_doc doc = sp_segment_doc(g, d);
     for (uint32_t i = 0; i < r->query.n; i++) {
       term_row *row = &r->rows[i];
-      float w = row->unknown ? weight_in(g, &doc, row->term) : 0;
+      float w = weight_in(g, &doc, row->term);
       if (!(w > 0)) continue;
       row->frequency++;
       row->max_weight = fmaxf(row->max_weight, w);
-      if (g->sealed) row->max_discarded = fmaxf(row->max_discarded, w);
     }
   }
 }
 
 static sp_err add_segment(const sp_segment *g, query_report *r) {
-  bool any_unknown = false;
   for (uint32_t i = 0; i < r->query.n; i++) {
     term_row *row = &r->rows[i];
     sp_list l;
-    row->unknown = !sp_segment_list(g, row->term, &l);
-    any_unknown |= row->unknown;
-    if (!row->unknown) add_list(row, &l);
+    bool found = sp_segment_list(g, row->term, &l);
+    if (found) add_list(row, &l);
     if (g != r->segment) continue;
     row->document_weight = weight_in(g, &r->document, row->term);
-    row->listed = row->unknown ? !g->sealed && row->document_weight > 0
-                               : list_holds(&l, r->doc - g->first_doc);
+    row->listed = g->sealed ? found && list_holds(&l, r->doc - g->first_doc)
+                            : row->document_weight > 0;
   }
-  sp_err err = sp_segment_health(g);
-  if (!err && any_unknown) count_in_vectors(g, r);
-  return err;
+  if (!g->sealed) count_in_vectors(g, r);
+  return sp_segment_health(g);
 }
 
 static sp_err fill_rows(const inspection *s, query_report *r) {
@@ -161,12 +158,12 @@ static sp_err search(const inspection *s, query_report *r) {
 /* --- as JSON --- */
 
 static json_t *row_json(inspection *s, const query_report *r, const term_row *row) {
-  json_t *o = json_pack(
-      "{s:I, s:o, s:f, s:I, s:I, s:I, s:f, s:f}", "term", (json_int_t)row->term, "token",
-      inspect_token_json(s, row->term), "weight", (double)row->weight,
-      "document_frequency", (json_int_t)row->frequency, "postings",
-      (json_int_t)row->postings, "blocks", (json_int_t)row->blocks, "max_weight",
-      (double)row->max_weight, "max_discarded", (double)row->max_discarded);
+  json_t *o =
+      json_pack("{s:I, s:o, s:f, s:I, s:I, s:f, s:f}", "term", (json_int_t)row->term,
+                "token", inspect_token_json(s, row->term), "weight", (double)row->weight,
+                "document_frequency", (json_int_t)row->frequency, "postings",
+                (json_int_t)row->postings, "max_weight", (double)row->max_weight,
+                "max_discarded", (double)row->max_discarded);
   if (!o || !r->id) return o;
   json_t *more = json_pack(
       "{s:f, s:f, s:b}", "document_weight", (double)row->document_weight, "contribution",
@@ -208,9 +205,9 @@ static void print_row(const query_report *r, const term_row *row, const char *to
                                       : "no");
   else
     printf("%9.4f", (double)row->weight);
-  printf(" %9llu %9llu %7llu %8.4f %9.4f %9u  %s\n", (unsigned long long)row->frequency,
-         (unsigned long long)row->postings, (unsigned long long)row->blocks,
-         (double)row->max_weight, (double)row->max_discarded, row->term, token);
+  printf(" %9llu %9llu %8.4f %9.4f %9u  %s\n", (unsigned long long)row->frequency,
+         (unsigned long long)row->postings, (double)row->max_weight,
+         (double)row->max_discarded, row->term, token);
 }
 
 static void print_place(const query_report *r) {
@@ -226,7 +223,7 @@ static void print_place(const query_report *r) {
 static sp_err print_report(inspection *s, const query_report *r) {
   uint32_t n = inspect_shown(s, r->query.n);
   if (r->query.n)
-    printf("%s documents  postings  blocks      max discarded      term  token\n",
+    printf("%s documents  postings      max discarded      term  token\n",
            r->id ? "contribution     query  document  listed" : "    query");
   for (uint32_t i = 0; i < n; i++) {
     const char *token;

@@ -93,15 +93,6 @@ static float dot_short(const void *doc, uint32_t n, const sp_short_query *q,
 }
 
 /* AVX2 cannot scatter: plain code is as fast as any. */
-static void add_summaries(const uint16_t *block, const uint8_t *code, uint32_t n,
-                          const float *block_min, const float *block_step, float weight,
-                          float *estimates) {
-  for (uint32_t e = 0; e < n; e++) {
-    uint32_t b = block[e];
-    float value = block_min[b] + block_step[b] * (float)code[e];
-    estimates[b] += weight * value;
-  }
-}
-
-const sp_sparse_kernels sp_sparse_avx2 = {SP_CPU_AVX2, dot_u16, dot_u32, dot_short,
-                                          add_summaries};
+const sp_sparse_kernels sp_sparse_avx2 = {
+    SP_CPU_AVX2,          dot_u16, dot_u32, dot_short, sp_add_postings_portable,
+    sp_take_sums_portable};

@@ -1,4 +1,5 @@
 /* kernels/cpu/sparse_avx512.c - the sums of kernels/sparse.h with AVX-512. */
+#include <float.h>
 #include <immintrin.h>
 
 #include "kernels/cpu/sparse_levels.h"
@@ -118,24 +119,41 @@ static float dot_short(const void *doc, uint32_t n, const sp_short_query *q,
   return add_halves_of_16(sum);
 }
 
-static void add_summaries(const uint16_t *block, const uint8_t *code, uint32_t n,
-                          const float *block_min, const float *block_step, float weight,
-                          float *estimates) {
-  const __m512 q = _mm512_set1_ps(weight);
-  for (uint32_t e = 0; e < n; e += 16) {
-    __mmask16 m = first_lanes(n - e);
-    __m512 zero = _mm512_setzero_ps();
-    __m512i b = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, block + e));
-    __m512 c =
-        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, code + e)));
-    __m512 low = _mm512_mask_i32gather_ps(zero, m, b, block_min, 4);
-    __m512 step = _mm512_mask_i32gather_ps(zero, m, b, block_step, 4);
-    __m512 before = _mm512_mask_i32gather_ps(zero, m, b, estimates, 4);
-    __m512 value = _mm512_add_ps(low, _mm512_mul_ps(step, c));
-    _mm512_mask_i32scatter_ps(estimates, m, b,
-                              _mm512_add_ps(before, _mm512_mul_ps(q, value)), 4);
+static void add_postings(const uint16_t *docs, const uint8_t *codes, uint32_t n,
+                         float scale, float shift, float *sums) {
+  const __m512 zero = _mm512_setzero_ps(), tiny = _mm512_set1_ps(FLT_MIN);
+  const __m512 q = _mm512_set1_ps(scale), less = _mm512_set1_ps(shift);
+  for (uint32_t i = 0; i < n; i += 16) {
+    __mmask16 m = first_lanes(n - i);
+    __m512i d = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, docs + i));
+    __m512i c = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(m, codes + i));
+    __m512 before = _mm512_mask_i32gather_ps(zero, m, d, sums, 4);
+    __m512 value = _mm512_sub_ps(_mm512_mul_ps(q, _mm512_cvtepi32_ps(c)), less);
+    _mm512_mask_i32scatter_ps(sums, m, d,
+                              _mm512_add_ps(before, _mm512_max_ps(value, tiny)), 4);
   }
 }
 
-const sp_sparse_kernels sp_sparse_avx512 = {SP_CPU_AVX512, dot_u16, dot_u32, dot_short,
-                                            add_summaries};
+static uint32_t take_sums(const uint16_t *docs, uint32_t n, float least, float *sums,
+                          uint16_t *found_docs, float *found_sums) {
+  const __m512 zero = _mm512_setzero_ps(), limit = _mm512_set1_ps(least);
+  uint32_t n_found = 0;
+  for (uint32_t i = 0; i < n; i += 16) {
+    __mmask16 m = first_lanes(n - i);
+    __m256i narrow = _mm256_maskz_loadu_epi16(m, docs + i);
+    __m512i d = _mm512_cvtepu16_epi32(narrow);
+    __m512 sum = _mm512_mask_i32gather_ps(zero, m, d, sums, 4);
+    _mm512_mask_i32scatter_ps(sums, m, d, zero, 4);
+    __mmask16 good = _mm512_mask_cmp_ps_mask(m, sum, zero, _CMP_GT_OQ);
+    good = _mm512_mask_cmp_ps_mask(good, sum, limit, _CMP_GE_OQ);
+    if (!good) continue;
+    __m512i found = _mm512_maskz_compress_epi32(good, d);
+    _mm256_storeu_si256((void *)(found_docs + n_found), _mm512_cvtepi32_epi16(found));
+    _mm512_storeu_ps(found_sums + n_found, _mm512_maskz_compress_ps(good, sum));
+    n_found += (uint32_t)__builtin_popcount(good);
+  }
+  return n_found;
+}
+
+const sp_sparse_kernels sp_sparse_avx512 = {SP_CPU_AVX512, dot_u16,      dot_u32,
+                                            dot_short,     add_postings, take_sums};

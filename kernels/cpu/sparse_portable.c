@@ -1,5 +1,6 @@
 /* kernels/cpu/sparse_portable.c - the sums of kernels/sparse.h in plain C: what the
  * others are held to. Compiled without contraction into fused multiply-adds. */
+#include <float.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -43,15 +44,28 @@ static float dot_short(const void *doc, uint32_t n, const sp_short_query *q,
   return add_by_halves(sums, 16);
 }
 
-static void add_summaries(const uint16_t *block, const uint8_t *code, uint32_t n,
-                          const float *block_min, const float *block_step, float weight,
-                          float *estimates) {
-  for (uint32_t e = 0; e < n; e++) {
-    uint32_t b = block[e];
-    float value = block_min[b] + block_step[b] * (float)code[e];
-    estimates[b] += weight * value;
+void sp_add_postings_portable(const uint16_t *docs, const uint8_t *codes, uint32_t n,
+                              float scale, float shift, float *sums) {
+  for (uint32_t i = 0; i < n; i++) {
+    float product = scale * (float)codes[i], value = product - shift;
+    sums[docs[i]] += value > FLT_MIN ? value : FLT_MIN;
   }
 }
 
-const sp_sparse_kernels sp_sparse_portable = {SP_CPU_PORTABLE, dot_u16, dot_u32,
-                                              dot_short, add_summaries};
+/* Without branches: which sums are large enough can't be guessed. */
+uint32_t sp_take_sums_portable(const uint16_t *docs, uint32_t n, float least, float *sums,
+                               uint16_t *found_docs, float *found_sums) {
+  uint32_t n_found = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    float sum = sums[docs[i]];
+    sums[docs[i]] = 0;
+    found_docs[n_found] = docs[i];
+    found_sums[n_found] = sum;
+    n_found += (sum > 0) & (sum >= least);
+  }
+  return n_found;
+}
+
+const sp_sparse_kernels sp_sparse_portable = {
+    SP_CPU_PORTABLE,      dot_u16, dot_u32, dot_short, sp_add_postings_portable,
+    sp_take_sums_portable};
