@@ -4,10 +4,10 @@
 #   scripts/fuzz.sh [SECONDS [TARGET...]]
 #
 # SECONDS (300) for each TARGET (tests/fuzz_TARGET.c; all), one after the other. Needs clang.
-# What a run learns stays in build/fuzz/corpus/TARGET, so the next goes on from there; an
-# input that crashes, leaks, takes 10 s or 2 GiB is kept as build/fuzz/found/TARGET-... and
-# makes the status 1. Such an input goes to tests/seeds/TARGET once it is mended: every run
-# of the tests then reads it.
+# What a run learns stays in build/fuzz/corpus/TARGET, so the next goes on from there. An input
+# that crashes, leaks, takes 10 s or asks for 64 MiB at once is kept as
+# build/fuzz/found/TARGET-... and makes the status 1. It goes to tests/seeds/TARGET once its
+# cause is mended: every run of the tests then reads it.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-300}
@@ -26,8 +26,8 @@ for target; do
   mkdir -p "$corpus"
   result=clean
   build/fuzz/bin/"fuzz_$target" "$corpus" "tests/seeds/$target" \
-    -max_total_time="$seconds" -max_len=5000 -dict=tests/seeds/json.dict \
-    -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 \
+    -max_total_time="$seconds" -max_len=5000 -entropic=0 -dict=tests/seeds/json.dict \
+    -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=64 -print_final_stats=1 \
     -artifact_prefix="build/fuzz/found/$target-" >"$log" 2>&1 || result="see $log"
   [ "$result" = clean ] || status=1
   awk -v target="$target" -v result="$result" '
