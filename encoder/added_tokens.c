@@ -166,7 +166,7 @@ static sp_err pattern_of(const sp_tokenizer *t, const sp_added_token *a,
   *n = normal->n;
   *s = malloc(normal->n + 1);
   if (!*s) return sp_fail(SP_ENOMEM, "added tokens: out of memory");
-  memcpy(*s, normal->bytes, normal->n);
+  if (normal->n) memcpy(*s, normal->bytes, normal->n); /* an empty draft has no bytes */
   return SP_OK;
 }
 

@@ -162,6 +162,15 @@ static void of_two_added_tokens_the_longer_counts(void **state) {
          "#####", "### ##");
 }
 
+static void an_empty_added_token_is_never_found(void **state) {
+  (void)state;
+  expect(
+      "{'added_tokens':[{'id':9,'content':''},{'id':8,'content':'b'}],"
+      "'normalizer':{'type':'NFC'},'pre_tokenizer':{'type':'WhitespaceSplit'}," WORDS(
+          "'?':0,'a':1") "}",
+      "a ab", "a a b");
+}
+
 static void special_tokens_are_known(void **state) {
   (void)state;
   sp_tokenizer *t = parse(ADDED(",'special':true"));
@@ -597,6 +606,7 @@ int main(void) {
       cmocka_unit_test(invalid_utf8_counts_as_u_fffd),
       cmocka_unit_test(added_tokens_are_cut_out),
       cmocka_unit_test(of_two_added_tokens_the_longer_counts),
+      cmocka_unit_test(an_empty_added_token_is_never_found),
       cmocka_unit_test(special_tokens_are_known),
       cmocka_unit_test(forms_compose_and_decompose),
       cmocka_unit_test(small_normalizers_do_as_they_say),
