@@ -27,6 +27,7 @@ vectors 60 2 >queries.jsonl
 TMPDIR=$dir "$spindle" bench docs.jsonl --queries queries.jsonl --n-queries 50 --passes 1 \
   --n-postings 100000 --query-cut 0 3 --heap-factor 0 0.9 --json out.json --svg out.svg >table
 grep -q '^documents  *2000, ' table || fail "no count of documents: $(cat table)"
+grep -q '^opened in  *[0-9.]* ms' table || fail "not how long opening took: $(cat table)"
 grep -q '^queries  *50, ' table || fail "no sample of 50 queries: $(cat table)"
 # nothing pruned finds everything; a table row is "cut factor recall ..."
 awk '$1 == "0" && $2 == "0" && $3 == "1.0000" { found = 1 } END { exit !found }' table ||
@@ -34,6 +35,7 @@ awk '$1 == "0" && $2 == "0" && $3 == "1.0000" { found = 1 } END { exit !found }'
 awk '$1 == "3" && $2 == "0.9" && $3 < 1 { found = 1 } END { exit !found }' table ||
   fail "pruned search is as good as unpruned: $(cat table)"
 [ "$(grep -c '"query_cut": ' out.json)" = 4 ] || fail "out.json has not 4 points"
+grep -q '"open_s": [0-9]' out.json || fail "out.json has no time of opening"
 grep -q '"n_docs": 2000, "n_queries": 50' out.json || fail "out.json lacks the counts"
 case $(head -c 4 out.svg)$(tail -c 7 out.svg) in
 "<svg</svg>"*) ;;

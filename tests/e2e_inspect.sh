@@ -21,6 +21,12 @@ an_index_is_counted() {
   expect 0 '"verified": true' "$spindle" inspect plain --verify --json
   "$spindle" inspect plain --json >counts
   [ "$(members nnz <counts | sort -u | wc -l)" = 1 ] || fail "one segment, but another nnz"
+  # bytes are in vectors, lists, ids and documents, and not more than there are
+  for part in vectors lists ids documents; do
+    members $part <counts | tail -n 1
+  done | awk -v all="$(members bytes <counts | head -n 1)" \
+    '$1 > 0 { n++; sum += $1 } END { exit !(n == 4 && sum < all) }' ||
+    fail "the bytes do not add up: $(cat counts)"
   # nothing was pruned: each entry of a vector is a posting
   [ "$(members nnz <counts | head -n 1)" = "$(members postings <counts)" ] ||
     fail "not as many postings as entries: $(cat counts)"
