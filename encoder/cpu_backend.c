@@ -3,9 +3,9 @@
  * A layer is two jobs for the thread pool: attention, in pieces of a few queries, and all the
  * rest, in pieces of a block of tokens: such a block goes from the attention's output through
  * the feed-forward part to the next layer's queries, keys and values while it is in the
- * cache. Matrix products are OpenBLAS calls within a piece, on one thread: OpenBLAS is set to
- * one thread for the whole process when a backend is made, since its threads and the pool's
- * would multiply.
+ * cache. Products with weights are kernels/cpu's own; the small ones of attention are OpenBLAS
+ * calls within a piece, on one thread: OpenBLAS is set to one thread for the whole process
+ * when a backend is made, since its threads and the pool's would multiply.
  *
  * The precision "int8": with 8 bits for weights and activations alike, vectors of a trained
  * model of six layers were 3 % off (activations 2.4 %, weights 1.6 %, decoder 0.9 %), more
@@ -47,7 +47,8 @@ typedef struct cpu_backend {
   sp_backend base;
   cpu_network net;
   const sp_dense_ops *ops;
-  const sp_int16_ops *int16; /* NULL: float32 */
+  const sp_float32_ops *float32;
+  const sp_int16_ops *int16;
   const sp_int8_ops *int8;
   sp_pool *pool;
   uint32_t n_slots;
@@ -88,17 +89,16 @@ static sp_err grow(buffer *b, size_t n) {
 /* y = W x + b for m tokens; `codes` is room for them quantized. */
 static void apply(const cpu_backend *b, const cpu_linear *l, const float *x, size_t m,
                   float *codes, float *y) {
-  if (l->q.weights) {
-    int16_t *u = (int16_t *)(void *)(codes + m);
-    b->int16->quantize(x, m, l->k, u, codes);
-    for (uint32_t p = 0; p < l->q.n_panels; p++)
-      b->int16->multiply(&l->q, p, u, codes, m, l->bias, y + (size_t)p * SP_INT8_PANEL,
-                         l->n);
+  if (l->f32.weights) {
+    for (uint32_t p = 0; p < l->f32.n_panels; p++)
+      b->float32->multiply(&l->f32, p, x, m, l->bias, y + (size_t)p * SP_PANEL, l->n);
     return;
   }
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)l->n, (int)l->k, 1, x,
-              (int)l->k, l->w, (int)l->k, 0, y, (int)l->n);
-  if (l->bias) b->ops->add(y, NULL, l->bias, m, l->n);
+  int16_t *u = (int16_t *)(void *)(codes + m);
+  b->int16->quantize(x, m, l->k, u, codes);
+  for (uint32_t p = 0; p < l->int16.n_panels; p++)
+    b->int16->multiply(&l->int16, p, u, codes, m, l->bias, y + (size_t)p * SP_PANEL,
+                       l->n);
 }
 
 /* Floats of room for m tokens of k values in 8 bits (finder) or 13 (layers). */
@@ -356,9 +356,9 @@ static sp_err prepare(cpu_backend *b) {
   if (!err) err = grow(&b->qkv, n * (net->q_dim + 2 * (size_t)net->kv_dim));
   if (!err) err = grow(&b->context, n * net->q_dim);
   if (!err) err = grow(&b->y, n * net->d);
-  if (!err && b->int8) err = grow(&b->codes, codes8_room(n, net->d));
+  if (!err && net->finder.weights) err = grow(&b->codes, codes8_room(n, net->d));
   if (err) return err;
-  b->codes_each = b->int16 ? codes16_room(TOKEN_BLOCK, deepest) : 0;
+  b->codes_each = net->quantized ? codes16_room(TOKEN_BLOCK, deepest) : 0;
   size_t blocks = (size_t)TOKEN_BLOCK * (2 * (size_t)net->d + widest) + b->codes_each;
   size_t attention = sp_attention_scratch(longest),
          weighing = weigh_scratch(net, longest);
@@ -380,12 +380,23 @@ static sp_err run_layers(cpu_backend *b) {
   return err;
 }
 
-static sp_lm_cpu float32_head(const cpu_backend *b) {
-  return (sp_lm_cpu){.w = b->net.decoder.w,
-                     .bias = b->net.decoder.bias,
-                     .vocab = b->net.decoder.n,
+static sp_lm_cpu head_of(const cpu_backend *b, uint32_t vocab, const float *bias,
+                         sp_lm_raise raise, const void *context) {
+  return (sp_lm_cpu){.bias = bias,
+                     .raise = raise,
+                     .raise_context = context,
+                     .vocab = vocab,
                      .dim = b->net.d,
                      .log1p_times = b->net.model->log1p_times};
+}
+
+static void raise_in_float32(const void *context, size_t row, size_t m, size_t v0,
+                             size_t n, float *best) {
+  const cpu_backend *b = context;
+  const sp_float32_matrix *w = &b->net.decoder.f32;
+  for (size_t v = 0; v < n; v += SP_PANEL)
+    b->float32->raise(w, (uint32_t)((v0 + v) / SP_PANEL), b->y.data + row * w->k, m,
+                      best + v);
 }
 
 /* The decoder's 8-bit weights against a batch's tokens. */
@@ -399,8 +410,8 @@ static void raise_found(const void *context, size_t row, size_t m, size_t v0, si
                         float *best) {
   const finder *f = context;
   sp_int8_tokens at = {f->y.u + row * f->w->k4, f->y.scales + row, f->y.zeros + row};
-  for (size_t v = 0; v < n; v += SP_INT8_PANEL)
-    f->ops->raise(f->w, (uint32_t)((v0 + v) / SP_INT8_PANEL), &at, m, best + v);
+  for (size_t v = 0; v < n; v += SP_PANEL)
+    f->ops->raise(f->w, (uint32_t)((v0 + v) / SP_PANEL), &at, m, best + v);
 }
 
 /* The terms that may be positive, in 8 bits: with the bias raised by what those may lose. */
@@ -412,10 +423,7 @@ static sp_err find_terms(cpu_backend *b, const sp_lm_texts *texts, sp_vec *vecto
   uint8_t *u = (uint8_t *)(scales + 2 * n);
   b->int8->quantize(b->y.data, n, net->d, u, scales, zeros);
   finder f = {b->int8, &net->finder, {u, scales, zeros}};
-  sp_lm_cpu head = float32_head(b);
-  head.bias = net->finder_bias;
-  head.raise = raise_found;
-  head.raise_context = &f;
+  sp_lm_cpu head = head_of(b, net->finder.n, net->finder_bias, raise_found, &f);
   return sp_lm_cpu_sparse(&head, b->y.data, (uint32_t)n, texts, b->pool, 0, 0, vectors);
 }
 
@@ -430,8 +438,8 @@ static sp_err weigh_text(void *job, size_t text, unsigned worker) {
   for (uint32_t at = 0; at < v->n; at += WEIGH) {
     uint32_t n = v->n - at < WEIGH ? v->n - at : WEIGH;
     for (uint32_t i = 0; i < n; i++)
-      memcpy(rows + (size_t)i * net->d,
-             net->decoder.w + (size_t)v->terms[at + i] * net->d, net->d * sizeof *rows);
+      memcpy(rows + (size_t)i * net->d, net->weigher + (size_t)v->terms[at + i] * net->d,
+             net->d * sizeof *rows);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)m, (int)net->d, 1,
                 rows, (int)net->d, b->y.data + (size_t)first * net->d, (int)net->d, 0,
                 logits, (int)m);
@@ -439,7 +447,7 @@ static sp_err weigh_text(void *job, size_t text, unsigned worker) {
       float best = logits[(size_t)i * m];
       for (uint32_t t = 1; t < m; t++) best = fmaxf(best, logits[(size_t)i * m + t]);
       uint32_t term = v->terms[at + i];
-      if (net->decoder.bias) best += net->decoder.bias[term];
+      if (net->weigher_bias) best += net->weigher_bias[term];
       float weight = best > 0 ? log1pf(best) : 0;
       if (net->model->log1p_times == 2) weight = log1pf(weight);
       if (!(weight > 0 && weight >= b->batch->threshold)) continue;
@@ -454,8 +462,9 @@ static sp_err weigh_text(void *job, size_t text, unsigned worker) {
 static sp_err run_head(cpu_backend *b, sp_vec *vectors) {
   const sp_batch *batch = b->batch;
   sp_lm_texts texts = {b->pool_first, b->pool_end, batch->n_texts};
-  if (!b->net.finder.weights) {
-    sp_lm_cpu head = float32_head(b);
+  const cpu_linear *decoder = &b->net.decoder;
+  if (decoder->n) {
+    sp_lm_cpu head = head_of(b, decoder->n, decoder->bias, raise_in_float32, b);
     return sp_lm_cpu_sparse(&head, b->y.data, batch->n_tokens, &texts, b->pool,
                             batch->threshold, batch->top_k, vectors);
   }
@@ -524,16 +533,16 @@ sp_err sp_cpu_backend_new(const sp_model *m, const sp_backend_options *o,
   if (!b) return sp_fail(SP_ENOMEM, "CPU backend: out of memory");
   b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH, GOOD_WINDOW};
   pthread_mutex_init(&b->lock, NULL);
-  b->ops = sp_dense_ops_at(sp_cpu_detect());
-  if (int8) {
-    b->int16 = sp_int16_ops_get(sp_cpu_detect());
-    b->int8 = sp_int8_ops_get(sp_cpu_detect());
-  }
+  sp_cpu_level level = sp_cpu_detect();
+  b->ops = sp_dense_ops_at(level);
+  b->float32 = sp_float32_ops_at(level);
+  b->int16 = sp_int16_ops_get(level);
+  b->int8 = sp_int8_ops_get(level);
   b->n_slots = o->n_slots;
   b->slots = calloc(o->n_slots, sizeof *b->slots);
   sp_err err = b->slots ? SP_OK : sp_fail(SP_ENOMEM, "CPU backend: out of memory");
   if (!err) err = sp_pool_new(o->n_threads, &b->pool);
-  if (!err) err = cpu_network_load(m, int8, &b->net);
+  if (!err) err = cpu_network_load(m, int8, b->pool, &b->net);
   if (err) {
     cpu_free(&b->base);
     return err;

@@ -1,4 +1,5 @@
-/* encoder/cpu_network.c - widens the weights and joins what is multiplied together. */
+/* encoder/cpu_network.c - widens the weights, joins what is multiplied together, and lays it
+ * out for the kernels, a panel of rows at a time. */
 #include "encoder/cpu_network.h"
 
 #include <math.h>
@@ -44,56 +45,96 @@ static sp_err load_norm(cpu_network *net, const sp_norm *n, cpu_norm *out) {
   return err ? err : load(net, &n->bias, &out->shift);
 }
 
-/* Several matrices of equal width one below the other; a bias is there for all or none. */
-static sp_err load_joined(cpu_network *net, const sp_linear *const *parts, size_t n_parts,
-                          cpu_linear *out) {
-  out->k = parts[0]->weight.cols;
-  for (size_t p = 0; p < n_parts; p++) out->n += parts[p]->weight.rows;
-  float *w, *bias = NULL;
-  sp_err err = allocate(net, (size_t)out->n * out->k, &w);
-  if (!err && parts[0]->bias.data) err = allocate(net, out->n, &bias);
-  if (err) return err;
-  out->w = w;
-  out->bias = bias;
-  for (size_t p = 0; p < n_parts; p++) {
-    const sp_matrix *m = &parts[p]->weight;
-    sp_matrix_read(m, 0, m->rows, w);
-    w += (size_t)m->rows * m->cols;
-    if (bias) {
-      sp_matrix_read(&parts[p]->bias, 0, 1, bias);
-      bias += m->rows;
+/* Lays out one matrix after the other. */
+typedef struct loader {
+  cpu_network *net;
+  sp_pool *pool;
+  float *rows; /* [threads][rows_each] of the panels at work */
+  size_t rows_each;
+
+  /* The matrix at work: these, one below the other. */
+  const sp_linear *const *parts;
+  size_t n_parts;
+  cpu_linear *out; /* NULL: the finder */
+} loader;
+
+/* Rows first .. first+n-1 of the parts. */
+static void read_rows(const loader *l, uint32_t first, uint32_t n, float *out) {
+  for (size_t p = 0; p < l->n_parts && n; p++) {
+    const sp_matrix *m = &l->parts[p]->weight;
+    if (first < m->rows) {
+      uint32_t here = m->rows - first < n ? m->rows - first : n;
+      sp_matrix_read(m, first, here, out);
+      out += (size_t)here * m->cols;
+      first += here;
+      n -= here;
     }
+    first -= m->rows;
+  }
+}
+
+static sp_err fill_panel(void *job, size_t panel, unsigned worker) {
+  loader *l = job;
+  float *rows = l->rows + worker * l->rows_each;
+  uint32_t p = (uint32_t)panel, n = l->out ? l->out->n : l->net->finder.n;
+  read_rows(l, p * SP_PANEL, sp_panel_rows(n, p), rows);
+  if (!l->out)
+    sp_int8_matrix_fill(&l->net->finder, p, rows);
+  else if (l->out->int16.weights)
+    sp_int16_matrix_fill(&l->out->int16, p, rows);
+  else
+    sp_float32_matrix_fill(&l->out->f32, p, rows);
+  return SP_OK;
+}
+
+/* Runs fill_panel() over a matrix of k columns. */
+static sp_err fill(loader *l, uint32_t n_panels, uint32_t k) {
+  size_t each = (size_t)k * SP_PANEL;
+  if (each > l->rows_each) {
+    free(l->rows);
+    l->rows_each = 0;
+    l->rows = malloc(sp_pool_n_threads(l->pool) * each * sizeof *l->rows);
+    if (!l->rows) return sp_fail(SP_ENOMEM, "%s: out of memory", l->net->model->dir);
+    l->rows_each = each;
+  }
+  return sp_pool_run(l->pool, n_panels, fill_panel, l);
+}
+
+/* Those without a bias have zeros where others have one. */
+static sp_err join_biases(loader *l, cpu_linear *out) {
+  bool biased = false;
+  for (size_t p = 0; p < l->n_parts; p++) biased |= l->parts[p]->bias.data != NULL;
+  if (!biased) return SP_OK;
+  sp_err err = allocate(l->net, out->n, &out->bias);
+  if (err) return err;
+  float *at = out->bias;
+  for (size_t p = 0; p < l->n_parts; at += l->parts[p++]->weight.rows) {
+    const sp_linear *part = l->parts[p];
+    if (part->bias.data)
+      sp_matrix_read(&part->bias, 0, 1, at);
+    else
+      memset(at, 0, part->weight.rows * sizeof *at);
   }
   return SP_OK;
 }
 
-static sp_err load_linear(cpu_network *net, const sp_linear *l, cpu_linear *out) {
-  if (!l->weight.data) return SP_OK;
-  out->n = l->weight.rows;
-  out->k = l->weight.cols;
-  sp_err err = load(net, &l->weight, &out->w);
-  return err ? err : load(net, &l->bias, &out->bias);
+/* Several matrices of equal width one below the other. */
+static sp_err load_joined(loader *l, const sp_linear *const *parts, size_t n_parts,
+                          bool quantized, cpu_linear *out) {
+  l->parts = parts;
+  l->n_parts = n_parts;
+  l->out = out;
+  out->k = parts[0]->weight.cols;
+  for (size_t p = 0; p < n_parts; p++) out->n += parts[p]->weight.rows;
+  sp_err err = quantized ? sp_int16_matrix_new(out->n, out->k, &out->int16)
+                         : sp_float32_matrix_new(out->n, out->k, &out->f32);
+  if (!err) err = fill(l, (out->n + SP_PANEL - 1) / SP_PANEL, out->k);
+  return err ? err : join_biases(l, out);
 }
 
-/* Puts 13-bit weights in the place of the float32 ones. */
-static sp_err quantize(cpu_network *net, cpu_linear *l) {
-  sp_err err = sp_int16_matrix_new(l->w, l->n, l->k, &l->q);
-  if (err) return err;
-  for (size_t i = net->n_owned; i-- > 0;)
-    if (net->owned[i] == l->w) {
-      free(net->owned[i]);
-      net->owned[i] = net->owned[--net->n_owned];
-      break;
-    }
-  l->w = NULL;
-  return SP_OK;
-}
-
-static sp_err quantize_layer(cpu_network *net, cpu_layer *l) {
-  sp_err err = quantize(net, &l->qkv);
-  if (!err) err = quantize(net, &l->o);
-  if (!err) err = quantize(net, &l->in);
-  return err ? err : quantize(net, &l->down);
+static sp_err load_linear(loader *l, const sp_linear *linear, bool quantized,
+                          cpu_linear *out) {
+  return linear->weight.data ? load_joined(l, &linear, 1, quantized, out) : SP_OK;
 }
 
 static double mean_square(const float *x, size_t n) {
@@ -111,20 +152,27 @@ static float finder_margin(const cpu_network *net) {
       net->transform_norm.weight ? &net->transform_norm : &net->final_norm;
   double y = n->weight ? mean_square(n->weight, net->d) : 1;
   if (n->shift) y += mean_square(n->shift, net->d);
-  double w = mean_square(net->decoder.w, (size_t)net->decoder.n * net->d);
+  double w = mean_square(net->weigher, (size_t)net->finder.n * net->d);
   double w_step = mean_square(net->finder.scales, net->finder.n),
          y_step = 256. / 65025 * y;
   return (float)(4 * sqrt(net->d / 12. * (y * w_step + y_step * w)));
 }
 
-static sp_err load_finder(cpu_network *net) {
-  const cpu_linear *d = &net->decoder;
-  sp_err err = sp_int8_matrix_new(d->w, d->n, d->k, &net->finder);
-  if (!err) err = allocate(net, d->n, &net->finder_bias);
+static sp_err load_finder(loader *l, const sp_linear *decoder) {
+  cpu_network *net = l->net;
+  const uint32_t n = decoder->weight.rows;
+  l->parts = &decoder;
+  l->n_parts = 1;
+  l->out = NULL;
+  sp_err err = load(net, &decoder->weight, &net->weigher);
+  if (!err) err = load(net, &decoder->bias, &net->weigher_bias);
+  if (!err) err = sp_int8_matrix_new(n, net->d, &net->finder);
+  if (!err) err = fill(l, net->finder.n_panels, net->d);
+  if (!err) err = allocate(net, n, &net->finder_bias);
   if (err) return err;
   float margin = finder_margin(net);
-  for (uint32_t i = 0; i < d->n; i++)
-    net->finder_bias[i] = (d->bias ? d->bias[i] : 0) + margin;
+  for (uint32_t i = 0; i < n; i++)
+    net->finder_bias[i] = (net->weigher_bias ? net->weigher_bias[i] : 0) + margin;
   return SP_OK;
 }
 
@@ -136,19 +184,21 @@ static int rope_table(cpu_network *net, float theta) {
   return i;
 }
 
-static sp_err load_layer(cpu_network *net, const sp_layer *l, cpu_layer *out) {
-  const sp_linear *qkv[] = {&l->q, &l->k, &l->v}, *gated[] = {&l->gate, &l->up};
-  out->window = l->window;
-  out->rope = rope_table(net, l->rope_theta);
-  out->gated = l->gate.weight.data != NULL;
-  sp_err err = load_norm(net, &l->attn_norm, &out->attn_norm);
-  if (!err) err = load_norm(net, &l->mlp_norm, &out->mlp_norm);
-  if (!err) err = load_joined(net, qkv, 3, &out->qkv);
-  if (!err) err = load_linear(net, &l->o, &out->o);
+static sp_err load_layer(loader *l, const sp_layer *layer, cpu_layer *out) {
+  cpu_network *net = l->net;
+  const sp_linear *qkv[] = {&layer->q, &layer->k, &layer->v},
+                  *gated[] = {&layer->gate, &layer->up};
+  out->window = layer->window;
+  out->rope = rope_table(net, layer->rope_theta);
+  out->gated = layer->gate.weight.data != NULL;
+  sp_err err = load_norm(net, &layer->attn_norm, &out->attn_norm);
+  if (!err) err = load_norm(net, &layer->mlp_norm, &out->mlp_norm);
+  if (!err) err = load_joined(l, qkv, 3, l->net->quantized, &out->qkv);
+  if (!err) err = load_linear(l, &layer->o, l->net->quantized, &out->o);
   if (!err)
-    err = out->gated ? load_joined(net, gated, 2, &out->in)
-                     : load_linear(net, &l->up, &out->in);
-  return err ? err : load_linear(net, &l->down, &out->down);
+    err = out->gated ? load_joined(l, gated, 2, l->net->quantized, &out->in)
+                     : load_linear(l, &layer->up, l->net->quantized, &out->in);
+  return err ? err : load_linear(l, &layer->down, l->net->quantized, &out->down);
 }
 
 static sp_err load_positions(cpu_network *net) {
@@ -181,9 +231,27 @@ static sp_dense_act act_of(sp_activation a) {
   return SP_ACT_GELU_ERF;
 }
 
-sp_err cpu_network_load(const sp_model *m, bool quantized, cpu_network *net) {
+static sp_err load_network(loader *l) {
+  cpu_network *net = l->net;
+  const sp_model *m = net->model;
+  sp_err err = load_positions(net);
+  if (!err) err = load_norm(net, &m->embedding_norm, &net->embedding_norm);
+  for (uint32_t i = 0; i < m->config.n_layers && !err; i++)
+    err = load_layer(l, &m->layers[i], &net->layers[i]);
+  if (!err) err = load_norm(net, &m->final_norm, &net->final_norm);
+  if (!err) err = load_linear(l, &m->transform, false, &net->transform);
+  if (!err) err = load_norm(net, &m->transform_norm, &net->transform_norm);
+  if (!err) err = load_linear(l, &m->tokens.linear, false, &net->projection);
+  if (err || !m->decoder.weight.data) return err;
+  return l->net->quantized ? load_finder(l, &m->decoder)
+                           : load_linear(l, &m->decoder, false, &net->decoder);
+}
+
+sp_err cpu_network_load(const sp_model *m, bool quantized, sp_pool *pool,
+                        cpu_network *net) {
   const sp_model_config *c = &m->config;
   *net = (cpu_network){.model = m,
+                       .quantized = quantized,
                        .d = c->hidden_size,
                        .q_dim = c->n_heads * c->head_dim,
                        .kv_dim = c->n_kv_heads * c->head_dim,
@@ -191,30 +259,26 @@ sp_err cpu_network_load(const sp_model *m, bool quantized, cpu_network *net) {
                        .head_act = act_of(c->head_activation)};
   net->layers = calloc(c->n_layers, sizeof *net->layers);
   if (!net->layers) return sp_fail(SP_ENOMEM, "%s: out of memory", m->dir);
-  sp_err err = load_positions(net);
-  if (!err) err = load_norm(net, &m->embedding_norm, &net->embedding_norm);
-  for (uint32_t i = 0; i < c->n_layers && !err; i++) {
-    err = load_layer(net, &m->layers[i], &net->layers[i]);
-    if (!err && quantized) err = quantize_layer(net, &net->layers[i]);
-  }
-  if (!err) err = load_norm(net, &m->final_norm, &net->final_norm);
-  if (!err) err = load_linear(net, &m->transform, &net->transform);
-  if (!err) err = load_norm(net, &m->transform_norm, &net->transform_norm);
-  if (!err) err = load_linear(net, &m->decoder, &net->decoder);
-  if (!err && quantized && net->decoder.n) err = load_finder(net);
-  return err ? err : load_linear(net, &m->tokens.linear, &net->projection);
+  loader l = {.net = net, .pool = pool};
+  sp_err err = load_network(&l);
+  free(l.rows);
+  return err;
 }
 
-static void free_layer(cpu_layer *l) {
-  sp_int16_matrix_free(&l->qkv.q);
-  sp_int16_matrix_free(&l->o.q);
-  sp_int16_matrix_free(&l->in.q);
-  sp_int16_matrix_free(&l->down.q);
+static void free_linear(cpu_linear *l) {
+  sp_float32_matrix_free(&l->f32);
+  sp_int16_matrix_free(&l->int16);
 }
 
 void cpu_network_free(cpu_network *net) {
-  for (uint32_t i = 0; net->layers && i < net->model->config.n_layers; i++)
-    free_layer(&net->layers[i]);
+  for (uint32_t i = 0; net->layers && i < net->model->config.n_layers; i++) {
+    cpu_layer *l = &net->layers[i];
+    cpu_linear *all[] = {&l->qkv, &l->o, &l->in, &l->down};
+    for (size_t j = 0; j < sizeof all / sizeof *all; j++) free_linear(all[j]);
+  }
+  free_linear(&net->transform);
+  free_linear(&net->projection);
+  free_linear(&net->decoder);
   sp_int8_matrix_free(&net->finder);
   for (size_t i = 0; i < net->n_owned; i++) free(net->owned[i]);
   free(net->owned);

@@ -3,16 +3,19 @@
 #ifndef SP_CPU_NETWORK_H
 #define SP_CPU_NETWORK_H
 
+#include "base/pool.h"
 #include "encoder/model.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/float32.h"
 #include "kernels/cpu/int16.h"
+#include "kernels/cpu/int8.h"
 
-/* y = W x + b; k inputs, n outputs. */
+/* y = W x + b; k inputs, n outputs; one of the two matrices is filled. */
 typedef struct cpu_linear {
   uint32_t n, k;
-  const float *w;    /* [n, k]; NULL where q stands for it */
-  sp_int16_matrix q; /* its weights NULL: none */
-  const float *bias; /* [n], or NULL */
+  sp_float32_matrix f32;
+  sp_int16_matrix int16;
+  float *bias; /* [n], or NULL */
 } cpu_linear;
 
 typedef struct cpu_norm {
@@ -32,9 +35,10 @@ typedef struct cpu_layer {
   int rope; /* which of the two tables; -1: none */
 } cpu_layer;
 
-/* Borrows the model; owns what it had to widen or put together. */
+/* Borrows the model; owns what it had to widen and what it laid out. */
 typedef struct cpu_network {
   const sp_model *model;
+  bool quantized; /* the layers are of 13 bits, the decoder is the finder's */
   uint32_t d, q_dim, kv_dim;
   const float
       *positions; /* [n_position_rows, D], the token type's row added; NULL: none */
@@ -43,23 +47,24 @@ typedef struct cpu_network {
   cpu_norm final_norm;
   cpu_linear transform; /* n 0: none */
   cpu_norm transform_norm;
-  cpu_linear decoder;    /* n 0: none */
   cpu_linear projection; /* n 0: none */
-  /* The decoder once more in 8 bits, which finds the terms that float32 then weighs; its
-   * weights NULL: float32 alone. `margin`: how far its logits may be off. */
+  cpu_linear decoder;    /* n 0: none, or 8 bits */
+  /* The decoder in 8 bits finds the terms that float32 then weighs; weights NULL: none. */
   sp_int8_matrix finder;
-  float *finder_bias; /* [vocab] the bias raised by the margin */
-  float theta[2];     /* of the RoPE tables; 0: not used */
+  float *finder_bias;   /* [vocab] the bias raised by what 8 bits may take from a logit */
+  const float *weigher; /* [vocab, D] */
+  const float *weigher_bias; /* [vocab], or NULL */
+  float theta[2];            /* of the RoPE tables; 0: not used */
   sp_dense_act act, head_act;
 
   void **owned; /* [n_owned] allocations */
   size_t n_owned, cap_owned;
 } cpu_network;
 
-/* With `quantized` the layers' matrices are of 13 bits (their float32 copies are gone
- * again) and the decoder gets its finder. Errors: ENOMEM, EINVAL. Ended by
- * cpu_network_free() in either case. */
-sp_err cpu_network_load(const sp_model *m, bool quantized, cpu_network *out);
+/* The pool's threads share the work. Errors: ENOMEM, EINVAL. Ended by cpu_network_free() in
+ * either case. */
+sp_err cpu_network_load(const sp_model *m, bool quantized, sp_pool *pool,
+                        cpu_network *out);
 void cpu_network_free(cpu_network *net);
 
 #endif

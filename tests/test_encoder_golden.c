@@ -54,6 +54,11 @@ static const row ROWS[] = {
 
 static sp_encoder *open_encoder(const char *model, sp_encoder_options o) {
   char *dir = shared_path(model);
+  if (!sp_path_exists(dir)) {
+    print_message("skipped: %s is not there\n", dir);
+    free(dir);
+    skip();
+  }
   o.device = "cpu";
   sp_encoder *e;
   if (sp_encoder_open(dir, &o, &e)) fail_msg("%s", sp_err_message());

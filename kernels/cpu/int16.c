@@ -6,34 +6,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/largest.h"
+
 extern const sp_int16_ops sp_int16_portable, sp_int16_avx2, sp_int16_avx512vnni;
 
-static void quantize_row(const float *w, sp_int16_matrix *m, uint32_t row) {
-  float most = 0;
-  for (uint32_t i = 0; i < m->k; i++) most = fmaxf(most, fabsf(w[i]));
-  float inverse = most > 0 ? 4095 / most : 0;
-  int16_t *panel = m->weights + (size_t)(row / SP_INT8_PANEL) * m->k2 * SP_INT8_PANEL;
-  for (uint32_t i = 0; i < m->k; i++)
-    panel[((size_t)(i / 2) * SP_INT8_PANEL + row % SP_INT8_PANEL) * 2 + i % 2] =
-        (int16_t)lrintf(w[i] * inverse);
-  m->scales[row] = most / 4095;
-}
-
-sp_err sp_int16_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int16_matrix *out) {
-  if (n == 0 || k == 0) return sp_fail(SP_EINVAL, "a 16-bit matrix without entries");
+sp_err sp_int16_matrix_new(uint32_t n, uint32_t k, sp_int16_matrix *out) {
   *out = (sp_int16_matrix){.n = n, .k = k, .k2 = (k + 1) / 2 * 2};
-  out->n_panels = (n + SP_INT8_PANEL - 1) / SP_INT8_PANEL;
-  size_t rows = (size_t)out->n_panels * SP_INT8_PANEL;
-  size_t bytes = rows * out->k2 * sizeof *out->weights; /* a multiple of 64 */
-  out->weights = aligned_alloc(64, bytes);
+  if (n == 0 || k == 0) return sp_fail(SP_EINVAL, "a 16-bit matrix without entries");
+  out->n_panels = (n + SP_PANEL - 1) / SP_PANEL;
+  size_t rows = (size_t)out->n_panels * SP_PANEL;
+  out->weights = aligned_alloc(64, rows * out->k2 * sizeof *out->weights);
   out->scales = calloc(rows, sizeof *out->scales);
   if (!out->weights || !out->scales) {
     sp_int16_matrix_free(out);
     return sp_fail(SP_ENOMEM, "a 16-bit matrix of %u rows: out of memory", n);
   }
-  memset(out->weights, 0, bytes);
-  for (uint32_t r = 0; r < n; r++) quantize_row(w + (size_t)r * k, out, r);
   return SP_OK;
+}
+
+void sp_int16_matrix_fill(sp_int16_matrix *m, uint32_t panel, const float *w) {
+  const uint32_t rows = sp_panel_rows(m->n, panel), first = panel * SP_PANEL;
+  int16_t *out = m->weights + (size_t)first * m->k2;
+  memset(out, 0, (size_t)SP_PANEL * m->k2 * sizeof *out);
+  for (uint32_t r = 0; r < rows; r++, w += m->k) {
+    float most = sp_largest(w, m->k), inverse = most > 0 ? 4095 / most : 0;
+    for (uint32_t i = 0; i < m->k; i++)
+      out[((size_t)(i / 2) * SP_PANEL + r) * 2 + i % 2] = (int16_t)lrintf(w[i] * inverse);
+    m->scales[first + r] = most / 4095;
+  }
 }
 
 void sp_int16_matrix_free(sp_int16_matrix *m) {

@@ -7,18 +7,24 @@
 #ifndef SP_CPU_INT16_H
 #define SP_CPU_INT16_H
 
-#include "kernels/cpu/int8.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "base/err.h"
+#include "kernels/cpu/panel.h"
 
 typedef struct sp_int16_matrix {
   uint32_t n, k;     /* rows, columns */
   uint32_t k2;       /* k rounded up to a multiple of 2 */
-  uint32_t n_panels; /* of SP_INT8_PANEL rows, the last one filled up with zeros */
+  uint32_t n_panels; /* of SP_PANEL rows */
   int16_t *weights;  /* [n_panels][k2 / 2][PANEL][2], 64-byte aligned */
   float *scales;     /* [n_panels * PANEL] */
 } sp_int16_matrix;
 
-/* Quantizes w [n, k], row-major. Errors: ENOMEM, EINVAL (k or n is 0). */
-sp_err sp_int16_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int16_matrix *out);
+/* As sp_float32_matrix_new() and its fill, which quantizes. */
+sp_err sp_int16_matrix_new(uint32_t n, uint32_t k, sp_int16_matrix *out);
+void sp_int16_matrix_fill(sp_int16_matrix *m, uint32_t panel, const float *w);
 void sp_int16_matrix_free(sp_int16_matrix *m); /* {0} is fine */
 
 typedef struct sp_int16_ops {

@@ -3,17 +3,17 @@
 
 enum { INT16_TOKENS = 4 };
 
-/* sums[i][j] = <u_i, q_j> over `columns`; `stride` columns from token to token. */
 static void tile16(const int16_t *panel, const int16_t *u, size_t m, uint32_t columns,
-                   size_t stride, int32_t sums[INT16_TOKENS][SP_INT8_PANEL]) {
-  for (size_t t = 0; t < m; t++)
-    for (int j = 0; j < SP_INT8_PANEL; j++) sums[t][j] = 0;
-  for (uint32_t k = 0; k < columns; k += 2, panel += 2 * SP_INT8_PANEL)
+                   size_t stride, float sums[INT16_TOKENS][SP_PANEL]) {
+  int32_t exact[INT16_TOKENS][SP_PANEL] = {{0}};
+  for (uint32_t k = 0; k < columns; k += 2, panel += 2 * SP_PANEL)
     for (size_t t = 0; t < m; t++) {
       const int16_t *a = u + t * stride + k;
-      for (int j = 0; j < SP_INT8_PANEL; j++)
-        sums[t][j] += a[0] * panel[2 * j] + a[1] * panel[2 * j + 1];
+      for (int j = 0; j < SP_PANEL; j++)
+        exact[t][j] += a[0] * panel[2 * j] + a[1] * panel[2 * j + 1];
     }
+  for (size_t t = 0; t < m; t++)
+    for (int j = 0; j < SP_PANEL; j++) sums[t][j] += (float)exact[t][j];
 }
 
 #define INT16_NAME sp_int16_portable

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/largest.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -13,43 +15,37 @@
 extern const sp_int8_ops sp_int8_portable, sp_int8_avx2, sp_int8_avxvnni,
     sp_int8_avx512vnni;
 
-static void *aligned(size_t bytes) {
-  void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-  if (p) memset(p, 0, bytes);
-  return p;
-}
-
-static void quantize_row(const float *w, sp_int8_matrix *m, uint32_t row) {
-  float most = 0;
-  for (uint32_t i = 0; i < m->k; i++) most = fmaxf(most, fabsf(w[i]));
-  float scale = most / 127, inverse = most > 0 ? 127 / most : 0;
-  int8_t *panel = m->weights + (size_t)(row / SP_INT8_PANEL) * m->k4 * SP_INT8_PANEL;
-  int32_t sum = 0;
-  for (uint32_t i = 0; i < m->k; i++) {
-    int8_t q = (int8_t)lrintf(w[i] * inverse);
-    panel[((size_t)(i / 4) * SP_INT8_PANEL + row % SP_INT8_PANEL) * 4 + i % 4] = q;
-    sum += q;
-  }
-  m->scales[row] = scale;
-  m->sums[row] = sum;
-}
-
-sp_err sp_int8_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int8_matrix *out) {
-  if (n == 0 || k == 0 || k > SP_INT8_MAX_K)
-    return sp_fail(SP_EINVAL, "an 8-bit matrix of %u columns: at most %d", k,
-                   SP_INT8_MAX_K);
+sp_err sp_int8_matrix_new(uint32_t n, uint32_t k, sp_int8_matrix *out) {
   *out = (sp_int8_matrix){.n = n, .k = k, .k4 = (k + 3) / 4 * 4};
-  out->n_panels = (n + SP_INT8_PANEL - 1) / SP_INT8_PANEL;
-  size_t rows = (size_t)out->n_panels * SP_INT8_PANEL;
-  out->weights = aligned(rows * out->k4);
-  out->scales = aligned(rows * sizeof *out->scales);
-  out->sums = aligned(rows * sizeof *out->sums);
+  if (n == 0 || k == 0 || k > SP_INT8_MAX_K)
+    return sp_fail(SP_EINVAL, "an 8-bit matrix of %u columns: 1 to %d", k, SP_INT8_MAX_K);
+  out->n_panels = (n + SP_PANEL - 1) / SP_PANEL;
+  size_t rows = (size_t)out->n_panels * SP_PANEL;
+  out->weights = aligned_alloc(64, rows * out->k4);
+  out->scales = calloc(rows, sizeof *out->scales);
+  out->sums = calloc(rows, sizeof *out->sums);
   if (!out->weights || !out->scales || !out->sums) {
     sp_int8_matrix_free(out);
     return sp_fail(SP_ENOMEM, "an 8-bit matrix of %u rows: out of memory", n);
   }
-  for (uint32_t r = 0; r < n; r++) quantize_row(w + (size_t)r * k, out, r);
   return SP_OK;
+}
+
+void sp_int8_matrix_fill(sp_int8_matrix *m, uint32_t panel, const float *w) {
+  const uint32_t rows = sp_panel_rows(m->n, panel), first = panel * SP_PANEL;
+  int8_t *out = m->weights + (size_t)first * m->k4;
+  memset(out, 0, (size_t)SP_PANEL * m->k4);
+  for (uint32_t r = 0; r < rows; r++, w += m->k) {
+    float most = sp_largest(w, m->k), inverse = most > 0 ? 127 / most : 0;
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < m->k; i++) {
+      int8_t q = (int8_t)lrintf(w[i] * inverse);
+      out[((size_t)(i / 4) * SP_PANEL + r) * 4 + i % 4] = q;
+      sum += q;
+    }
+    m->scales[first + r] = most / 127;
+    m->sums[first + r] = sum;
+  }
 }
 
 void sp_int8_matrix_free(sp_int8_matrix *m) {

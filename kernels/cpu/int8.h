@@ -14,22 +14,22 @@
 
 #include "base/cpu.h"
 #include "base/err.h"
+#include "kernels/cpu/panel.h"
 
-/* A panel is PANEL rows of weights, PANEL * 4 bytes for each 4 columns: what one step of a
- * kernel reads lies side by side. */
-enum { SP_INT8_PANEL = 32, SP_INT8_MAX_K = 65536 };
+enum { SP_INT8_MAX_K = 65536 };
 
 typedef struct sp_int8_matrix {
   uint32_t n, k;     /* rows, columns */
   uint32_t k4;       /* k rounded up to a multiple of 4: bytes of a quantized token */
-  uint32_t n_panels; /* the last one filled up with zeros */
+  uint32_t n_panels; /* of SP_PANEL rows */
   int8_t *weights;   /* [n_panels][k4 / 4][PANEL][4], 64-byte aligned */
   float *scales;     /* [n_panels * PANEL] */
   int32_t *sums;     /* [n_panels * PANEL] of each row's quantized weights */
 } sp_int8_matrix;
 
-/* Quantizes w [n, k], row-major. k is at most SP_INT8_MAX_K. Errors: ENOMEM, EINVAL. */
-sp_err sp_int8_matrix_new(const float *w, uint32_t n, uint32_t k, sp_int8_matrix *out);
+/* As sp_float32_matrix_new() and its fill, which quantizes; k is at most SP_INT8_MAX_K. */
+sp_err sp_int8_matrix_new(uint32_t n, uint32_t k, sp_int8_matrix *out);
+void sp_int8_matrix_fill(sp_int8_matrix *m, uint32_t panel, const float *w);
 void sp_int8_matrix_free(sp_int8_matrix *m); /* {0} is fine */
 
 /* Quantized tokens [m, k4]. */
@@ -45,11 +45,6 @@ typedef struct sp_int8_ops {
   /* Quantizes m tokens of k floats into u [m, k4], scales [m] and zeros [m]. */
   void (*quantize)(const float *x, size_t m, uint32_t k, uint8_t *u, float *scales,
                    int32_t *zeros);
-
-  /* y[i * ld + j] = <x_i, w_j> + bias[j], j < min(PANEL, rows left), for the rows of one
-   * panel; bias NULL: none. */
-  void (*multiply)(const sp_int8_matrix *w, uint32_t panel, const sp_int8_tokens *x,
-                   size_t m, const float *bias, float *y, size_t ld);
 
   /* best[j] = max(best[j], max over the tokens of <x_i, w_j>), j < PANEL. */
   void (*raise)(const sp_int8_matrix *w, uint32_t panel, const sp_int8_tokens *x,

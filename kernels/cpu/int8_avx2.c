@@ -14,13 +14,16 @@ static inline __m256i add_products(__m256i sum, __m256i u, __m256i w) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
 }
 
+#define TILE_REGISTER __m256i
+#define TILE_SUM int32_t
+#define PUT(at, sum) _mm256_storeu_si256((__m256i *)(void *)(at), sum)
 #define DOT(sum, token, weights) add_products(sum, token, weights)
 #include "kernels/cpu/tile_256.h"
 
 enum { INT8_TOKENS = TILE_TOKENS };
 
 static void tile(const int8_t *panel, const uint8_t *u, size_t m, uint32_t k4,
-                 int32_t sums[INT8_TOKENS][SP_INT8_PANEL]) {
+                 int32_t sums[INT8_TOKENS][SP_PANEL]) {
   tile_256(panel, u, m, k4 / 4, k4, sums);
 }
 

@@ -3,13 +3,16 @@
 
 #include "kernels/cpu/int8.h"
 
+#define TILE_REGISTER __m512i
+#define TILE_SUM int32_t
+#define PUT(at, sum) _mm512_storeu_si512(at, sum)
 #define DOT(sum, token, weights) _mm512_dpbusd_epi32(sum, token, weights)
 #include "kernels/cpu/tile_512.h"
 
 enum { INT8_TOKENS = TILE_TOKENS };
 
 static void tile(const int8_t *panel, const uint8_t *u, size_t m, uint32_t k4,
-                 int32_t sums[INT8_TOKENS][SP_INT8_PANEL]) {
+                 int32_t sums[INT8_TOKENS][SP_PANEL]) {
   tile_512(panel, u, m, k4 / 4, k4, sums);
 }
 

@@ -30,56 +30,31 @@ static void quantize(const float *x, size_t m, uint32_t k, uint8_t *u, float *sc
   }
 }
 
-static void multiply(const sp_int8_matrix *w, uint32_t panel, const sp_int8_tokens *x,
-                     size_t m, const float *bias, float *y, size_t ld) {
-  const size_t first = (size_t)panel * SP_INT8_PANEL;
-  const size_t n = w->n - first < SP_INT8_PANEL ? w->n - first : SP_INT8_PANEL;
-  const int8_t *weights = w->weights + first * w->k4;
-  const float *scales = w->scales + first;
-  const int32_t *rows = w->sums + first;
-  int32_t sums[INT8_TOKENS][SP_INT8_PANEL];
-  for (size_t i = 0; i < m; i += INT8_TOKENS) {
-    size_t here = m - i < INT8_TOKENS ? m - i : INT8_TOKENS;
-    tile(weights, x->u + i * w->k4, here, w->k4, sums);
-    for (size_t t = 0; t < here; t++) {
-      float line[SP_INT8_PANEL], a = x->scales[i + t];
-      int32_t zero = x->zeros[i + t];
-      for (int j = 0; j < SP_INT8_PANEL; j++)
-        line[j] = (float)(sums[t][j] - zero * rows[j]) * (a * scales[j]);
-      float *out = y + (i + t) * ld;
-      if (bias)
-        for (size_t j = 0; j < n; j++) out[j] = line[j] + bias[first + j];
-      else
-        memcpy(out, line, n * sizeof *out);
-    }
-  }
-}
-
 static void raise_best(const sp_int8_matrix *w, uint32_t panel, const sp_int8_tokens *x,
                        size_t m, float *best) {
-  const size_t first = (size_t)panel * SP_INT8_PANEL;
+  const size_t first = (size_t)panel * SP_PANEL;
   const int8_t *weights = w->weights + first * w->k4;
   const int32_t *rows = w->sums + first;
-  int32_t sums[INT8_TOKENS][SP_INT8_PANEL];
-  float most[SP_INT8_PANEL]; /* before the row's own scale, which is no less than 0 */
-  for (int j = 0; j < SP_INT8_PANEL; j++) most[j] = -INFINITY;
-  for (size_t i = 0; i < m; i += INT8_TOKENS) {
-    size_t here = m - i < INT8_TOKENS ? m - i : INT8_TOKENS;
+  int32_t sums[INT8_TOKENS][SP_PANEL];
+  float most[SP_PANEL]; /* before the row's own scale, which is no less than 0 */
+  for (int j = 0; j < SP_PANEL; j++) most[j] = -INFINITY;
+  for (size_t i = 0, here; i < m; i += here) {
+    here = sp_panel_share(m - i, INT8_TOKENS);
     tile(weights, x->u + i * w->k4, here, w->k4, sums);
     for (size_t t = 0; t < here; t++) {
       float a = x->scales[i + t];
       int32_t zero = x->zeros[i + t];
-      for (int j = 0; j < SP_INT8_PANEL; j++) {
+      for (int j = 0; j < SP_PANEL; j++) {
         float v = (float)(sums[t][j] - zero * rows[j]) * a;
         most[j] = v > most[j] ? v : most[j];
       }
     }
   }
-  for (int j = 0; j < SP_INT8_PANEL; j++) {
+  for (int j = 0; j < SP_PANEL; j++) {
     float v = most[j] * w->scales[first + j];
     best[j] = v > best[j] ? v : best[j];
   }
 }
 
 extern const sp_int8_ops INT8_NAME;
-const sp_int8_ops INT8_NAME = {INT8_TEXT, quantize, multiply, raise_best};
+const sp_int8_ops INT8_NAME = {INT8_TEXT, quantize, raise_best};

@@ -16,7 +16,7 @@
 #include "base/vec.h"
 #include "kernels/lm_head.h"
 
-/* Another way to the products than float32: raises best[0 .. n) to the largest of
+/* Another way to the products than OpenBLAS: raises best[0 .. n) to the largest of
  * <h[s], W[v0 + j]> over the tokens row .. row+m-1. v0 is a multiple of 32, n a multiple of 32
  * but for the vocabulary's end; best has room up to the next multiple. Called by several
  * threads at once. */

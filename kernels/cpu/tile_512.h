@@ -1,9 +1,10 @@
-/* kernels/cpu/tile_512.h - twelve tokens by a panel in 24 registers of 512 bits, for
- * int8_avx512vnni.c and int16_avx512vnni.c, which define DOT(sum, token, weights), the
- * instruction that adds the products of four bytes to each sum.
+/* kernels/cpu/tile_512.h - up to twelve tokens by a panel in 24 registers of 512 bits, for
+ * the AVX-512 kernels of float32.h, int16.h and int8.h.
  *
- * The panel lies in groups of four bytes a row, 128 bytes a group; `stride` bytes from
- * token to token. */
+ * They define TILE_REGISTER, the type of sixteen sums; DOT(sums, token, weights), which adds
+ * to each sum the product of one float, two numbers of 16 bits or four of 8; TILE_SUM, the
+ * type of what is left of a sum; and PUT(at, sums), which leaves it at a TILE_SUM *. The panel lies in groups of four
+ * bytes a row, 128 bytes a group; `stride` bytes from token to token. */
 #include <string.h>
 
 enum { TILE_TOKENS = 12 };
@@ -12,11 +13,11 @@ static inline __attribute__((always_inline)) void tile_of(const void *panel_byte
                                                           const void *token_bytes,
                                                           const int m, uint32_t groups,
                                                           size_t stride,
-                                                          int32_t sums[][SP_INT8_PANEL]) {
+                                                          TILE_SUM sums[][SP_PANEL]) {
   const char *panel = panel_bytes, *u = token_bytes;
-  __m512i low[TILE_TOKENS], high[TILE_TOKENS];
+  TILE_REGISTER low[TILE_TOKENS], high[TILE_TOKENS];
 #pragma GCC unroll 12
-  for (int t = 0; t < m; t++) low[t] = high[t] = _mm512_setzero_si512();
+  for (int t = 0; t < m; t++) low[t] = high[t] = (TILE_REGISTER){0};
   for (uint32_t g = 0; g < groups; g++, panel += 128, u += 4) {
     const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
 #pragma GCC unroll 12
@@ -30,22 +31,32 @@ static inline __attribute__((always_inline)) void tile_of(const void *panel_byte
   }
 #pragma GCC unroll 12
   for (int t = 0; t < m; t++) {
-    _mm512_storeu_si512(&sums[t][0], low[t]);
-    _mm512_storeu_si512(&sums[t][16], high[t]);
+    __asm__("" : "+v"(low[t]), "+v"(high[t])); /* lest gcc converts within the loop */
+    PUT(&sums[t][0], low[t]);
+    PUT(&sums[t][16], high[t]);
   }
 }
 
-/* What is left after the twelves goes in sixes, threes and ones. */
-static void tile_512(const void *panel, const void *tokens, size_t m, uint32_t groups,
-                     size_t stride, int32_t sums[][SP_INT8_PANEL]) {
-  const char *u = tokens;
-  if (m == 12) {
-    tile_of(panel, u, 12, groups, stride, sums);
-    return;
+/* 1 <= m <= TILE_TOKENS. */
+static void tile_512(const void *panel, const void *u, size_t m, uint32_t groups,
+                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
+#define TILE_CASE(n)                            \
+  case n:                                       \
+    tile_of(panel, u, n, groups, stride, sums); \
+    break
+  switch (m) {
+    TILE_CASE(1);
+    TILE_CASE(2);
+    TILE_CASE(3);
+    TILE_CASE(4);
+    TILE_CASE(5);
+    TILE_CASE(6);
+    TILE_CASE(7);
+    TILE_CASE(8);
+    TILE_CASE(9);
+    TILE_CASE(10);
+    TILE_CASE(11);
+    TILE_CASE(12);
   }
-  for (; m >= 6; u += 6 * stride, sums += 6, m -= 6)
-    tile_of(panel, u, 6, groups, stride, sums);
-  for (; m >= 3; u += 3 * stride, sums += 3, m -= 3)
-    tile_of(panel, u, 3, groups, stride, sums);
-  for (; m > 0; u += stride, sums++, m--) tile_of(panel, u, 1, groups, stride, sums);
+#undef TILE_CASE
 }
