@@ -21,8 +21,8 @@
  *
  * "segment", "chunk", "document", "rank" are u32; a document is numbered within its
  * segment, a rank is the number of hashes before. A segment's chunks may be on disk before
- * the segment is: nobody sees them until `segments` names it. (Room is left for `fields` and `tokens`: a reader ignores
- * databases that it does not know, and a version below or equal to its own.)
+ * the segment is: nobody sees them until `segments` names it. A reader passes over
+ * databases that it does not know.
  *
  * blob:  u64 XXH3 of the rest | the rest.
  * chunk: sp_disk_chunk, 48 bytes | payload. LMDB puts a large value 16 bytes into a page,

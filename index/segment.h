@@ -2,9 +2,9 @@
  * copied.
  *
  * A segment is an immutable batch of documents with their vectors (the forward index)
- * and, once sealed, inverted lists. Everything here is borrowed
- * from the snapshot (index/index.h) and lives as long as it. All arrays are little-endian
- * and lie in the map as they are used; how they get there is index/format.h. */
+ * and, once sealed, inverted lists. Everything here is borrowed from the snapshot
+ * (index/index.h) and lives as long as it. All arrays are little-endian and lie in the map
+ * as they are used; how they get there is index/format.h. */
 #ifndef SP_SEGMENT_H
 #define SP_SEGMENT_H
 
