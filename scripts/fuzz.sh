@@ -10,6 +10,10 @@
 # cause is mended: every run of the tests then reads it.
 set -eu
 cd "$(dirname "$0")/.."
+command -v clang >/dev/null || {
+  echo "fuzz: needs clang" >&2
+  exit 1
+}
 seconds=${1:-300}
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- $(cd tests/seeds && ls -d */ | tr -d /)
