@@ -269,7 +269,7 @@ void sp_tokenizer_free(sp_tokenizer *t) {
   sp_bpe_free(&t->bpe);
   sp_unigram_free(&t->unigram);
   sp_postprocessor_free(&t->post);
-  free(t->source);
+  sp_buf_free(&t->text);
   free(t);
 }
 
@@ -294,8 +294,4 @@ bool sp_tokenizer_is_special(const sp_tokenizer *t, uint32_t id) {
 
 uint64_t sp_tokenizer_hash(const sp_tokenizer *t) {
   return t->hash;
-}
-
-sp_err sp_tokenizer_save(const sp_tokenizer *t, sp_buf *out) {
-  return sp_buf_append(out, t->source, t->n_source);
 }

@@ -43,6 +43,16 @@ char sp_member_kind(const sp_member *m);
 /* The failure of a scan as a sentence. */
 sp_err sp_scan_fault(const sp_json_scan *scan, const char *where);
 
+/* The members of the file that count. */
+typedef enum sp_file_part {
+  SP_PART_ADDED_TOKENS,
+  SP_PART_NORMALIZER,
+  SP_PART_PRE_TOKENIZER,
+  SP_PART_POST_PROCESSOR,
+  SP_PART_MODEL,
+  SP_N_PARTS
+} sp_file_part;
+
 /* The member "model". */
 typedef struct sp_model_file {
   sp_member vocab, merges;
@@ -379,8 +389,8 @@ struct sp_tokenizer {
   sp_bpe bpe;
   sp_unigram unigram;
   sp_postprocessor post;
-  char *source; /* [n_source] the members that count, without blanks */
-  size_t n_source;
+  sp_buf text;                 /* the file, for saving */
+  sp_member parts[SP_N_PARTS]; /* in it */
   uint64_t hash;
 };
 

@@ -14,6 +14,12 @@ static const size_t MAX_FILE_BYTES = (size_t)1 << 30;
 /* An id below this is fine in any file. */
 enum { MIN_MAX_IDS = 1 << 16 };
 
+static const char *const PARTS[SP_N_PARTS] = {[SP_PART_ADDED_TOKENS] = "added_tokens",
+                                              [SP_PART_NORMALIZER] = "normalizer",
+                                              [SP_PART_PRE_TOKENIZER] = "pre_tokenizer",
+                                              [SP_PART_POST_PROCESSOR] = "post_processor",
+                                              [SP_PART_MODEL] = "model"};
+
 /* ---- the model ---- */
 
 /* Files of before 2020 have no "type": what is there tells. */
@@ -86,55 +92,7 @@ static sp_err add_cut(sp_tokenizer *t) {
   return sp_pretokenizer_add(&t->pretokenizer, step);
 }
 
-/* ---- what is kept ---- */
-
-/* The members that count. */
-enum { ADDED_TOKENS, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, MODEL, N_PARTS };
-static const char *const PARTS[N_PARTS] = {[ADDED_TOKENS] = "added_tokens",
-                                           [NORMALIZER] = "normalizer",
-                                           [PRE_TOKENIZER] = "pre_tokenizer",
-                                           [POST_PROCESSOR] = "post_processor",
-                                           [MODEL] = "model"};
-
-/* The end of the string whose quote is at s. */
-static const char *string_end(const char *s, const char *end) {
-  for (s++; s < end && *s != '"'; s++)
-    if (*s == '\\') s++;
-  return s < end ? s + 1 : end;
-}
-
-/* Appends sound JSON without the blanks between its tokens. */
-static sp_err append_compact(sp_buf *b, const char *s, const char *end) {
-  sp_err err = sp_buf_reserve(b, b->n + (size_t)(end - s) + 1);
-  while (s < end && !err) {
-    const char *run = s;
-    while (s < end && *s != ' ' && *s != '\n' && *s != '\r' && *s != '\t')
-      s = *s == '"' ? string_end(s, end) : s + 1;
-    err = sp_buf_append(b, run, (size_t)(s - run));
-    while (s < end && (*s == ' ' || *s == '\n' || *s == '\r' || *s == '\t')) s++;
-  }
-  return err;
-}
-
-/* Keeps the members that count, as they are written: parsing would lose the digits of
- * Unigram's scores. */
-static sp_err keep_source(sp_tokenizer *t, const sp_member parts[N_PARTS]) {
-  sp_buf b = {0};
-  sp_err err = sp_buf_append_char(&b, '{');
-  for (size_t i = 0; i < N_PARTS && !err; i++) {
-    if (!parts[i].scan.begin) continue;
-    err = sp_buf_printf(&b, "%s\"%s\":", b.n > 1 ? "," : "", PARTS[i]);
-    if (!err) err = append_compact(&b, parts[i].scan.at, parts[i].end);
-  }
-  if (!err) err = sp_buf_append_char(&b, '}');
-  if (err) {
-    sp_buf_free(&b);
-    return err;
-  }
-  t->source = b.data;
-  t->n_source = b.n;
-  return SP_OK;
-}
+/* ---- the hash ---- */
 
 static void hash_json(XXH3_state_t *h, const json_t *o) {
   char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
@@ -182,7 +140,8 @@ static void hash_vocab(XXH3_state_t *h, const sp_vocab *v) {
 }
 
 /* Facts, not the file's layout: one saved again by other software hashes the same. */
-static sp_err hash_all(sp_tokenizer *t, json_t *const trees[N_PARTS], const char *where) {
+static sp_err hash_all(sp_tokenizer *t, json_t *const trees[SP_N_PARTS],
+                       const char *where) {
   XXH3_state_t *h = XXH3_createState();
   if (!h) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
   XXH3_64bits_reset(h);
@@ -193,7 +152,8 @@ static sp_err hash_all(sp_tokenizer *t, json_t *const trees[N_PARTS], const char
                          a->rstrip, a->normalized,  a->special};
     XXH3_64bits_update(h, facts, sizeof facts);
   }
-  for (size_t i = NORMALIZER; i <= POST_PROCESSOR; i++) hash_json(h, trees[i]);
+  for (size_t i = SP_PART_NORMALIZER; i <= SP_PART_POST_PROCESSOR; i++)
+    hash_json(h, trees[i]);
   hash_model(h, t);
   t->hash = XXH3_64bits_digest(h);
   XXH3_freeState(h);
@@ -202,36 +162,36 @@ static sp_err hash_all(sp_tokenizer *t, json_t *const trees[N_PARTS], const char
 
 /* ---- tokenizer.json ---- */
 
-static sp_err read_parts(sp_tokenizer *t, const sp_member parts[N_PARTS],
-                         json_t *const trees[N_PARTS], const char *where) {
-  sp_err err = sp_normalizer_read(&t->normalizer, trees[NORMALIZER], where);
-  if (!err) err = sp_pretokenizer_read(&t->pretokenizer, trees[PRE_TOKENIZER], where);
-  if (!err) err = read_model(t, &parts[MODEL], where);
+static sp_err read_parts(sp_tokenizer *t, json_t *const trees[SP_N_PARTS],
+                         const char *where) {
+  sp_err err = sp_normalizer_read(&t->normalizer, trees[SP_PART_NORMALIZER], where);
+  if (!err)
+    err = sp_pretokenizer_read(&t->pretokenizer, trees[SP_PART_PRE_TOKENIZER], where);
+  if (!err) err = read_model(t, &t->parts[SP_PART_MODEL], where);
   if (!err) err = add_cut(t);
-  if (!err) err = sp_added_read(t, trees[ADDED_TOKENS], where);
+  if (!err) err = sp_added_read(t, trees[SP_PART_ADDED_TOKENS], where);
   if (!err) err = sp_added_prepare(t);
   if (!err)
-    err = sp_postprocessor_read(&t->post, &t->vocab, trees[POST_PROCESSOR], where);
-  if (!err) err = hash_all(t, trees, where);
-  return err ? err : keep_source(t, parts);
+    err =
+        sp_postprocessor_read(&t->post, &t->vocab, trees[SP_PART_POST_PROCESSOR], where);
+  return err ? err : hash_all(t, trees, where);
 }
 
-/* `json` is the whole file, followed by a NUL. */
-static sp_err read_root(sp_tokenizer *t, const char *json, size_t n, const char *where) {
-  sp_json_scan s = sp_json_scan_begin(json, n);
+/* Reads t->text. */
+static sp_err read_text(sp_tokenizer *t, const char *where) {
+  sp_json_scan s = sp_json_scan_begin(t->text.data, t->text.n);
   char kind = sp_json_scan_peek(&s);
   if (kind && kind != '{') return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
-  sp_member parts[N_PARTS];
-  sp_err err = sp_members_find(&s, PARTS, N_PARTS, where, parts, NULL);
+  sp_err err = sp_members_find(&s, PARTS, SP_N_PARTS, where, t->parts, NULL);
   if (!err && !sp_json_scan_ended(&s)) {
     s.fault = "expected the end of the file";
     err = sp_scan_fault(&s, where);
   }
-  json_t *trees[N_PARTS] = {NULL};
-  for (size_t i = 0; i < MODEL && !err; i++)
-    err = sp_member_parse(&parts[i], PARTS[i], where, &trees[i]);
-  if (!err) err = read_parts(t, parts, trees, where);
-  for (size_t i = 0; i < N_PARTS; i++) json_decref(trees[i]);
+  json_t *trees[SP_N_PARTS] = {NULL};
+  for (size_t i = 0; i < SP_PART_MODEL && !err; i++)
+    err = sp_member_parse(&t->parts[i], PARTS[i], where, &trees[i]);
+  if (!err) err = read_parts(t, trees, where);
+  for (size_t i = 0; i < SP_N_PARTS; i++) json_decref(trees[i]);
   return err;
 }
 
@@ -250,23 +210,56 @@ static sp_err check_utf8(const char *s, size_t n, const char *where) {
 sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
                           sp_tokenizer **out) {
   *out = NULL;
-  sp_buf text = {0}; /* a copy with a NUL behind it */
-  sp_tokenizer *t = NULL;
   sp_err err = check_utf8(json, n, where);
-  if (!err) err = sp_buf_append(&text, json, n);
-  if (!err && !(t = calloc(1, sizeof *t)))
-    err = sp_fail(SP_ENOMEM, "%s: out of memory", where);
-  if (!err) {
-    size_t most = n > UINT32_MAX - 2 ? UINT32_MAX - 2 : n;
-    t->vocab.max_ids = most < MIN_MAX_IDS ? MIN_MAX_IDS : (uint32_t)most;
-    err = read_root(t, text.data, text.n, where);
-  }
-  sp_buf_free(&text);
+  if (err) return err;
+  sp_tokenizer *t = calloc(1, sizeof *t);
+  if (!t) return sp_fail(SP_ENOMEM, "%s: out of memory", where);
+  size_t most = n > UINT32_MAX - 2 ? UINT32_MAX - 2 : n;
+  t->vocab.max_ids = most < MIN_MAX_IDS ? MIN_MAX_IDS : (uint32_t)most;
+  err = sp_buf_append(&t->text, json, n); /* and a NUL, as a scan needs */
+  if (!err) err = read_text(t, where);
   if (err)
     sp_tokenizer_free(t);
   else
     *out = t;
   return err;
+}
+
+/* ---- saving ---- */
+
+/* The end of the string whose quote is at s. */
+static const char *string_end(const char *s, const char *end) {
+  for (s++; s < end && *s != '"'; s++)
+    if (*s == '\\') s++;
+  return s < end ? s + 1 : end;
+}
+
+/* Appends sound JSON without the blanks between its tokens. */
+static sp_err append_compact(sp_buf *b, const char *s, const char *end) {
+  sp_err err = sp_buf_reserve(b, b->n + (size_t)(end - s) + 1);
+  while (s < end && !err) {
+    const char *run = s;
+    while (s < end && *s != ' ' && *s != '\n' && *s != '\r' && *s != '\t')
+      s = *s == '"' ? string_end(s, end) : s + 1;
+    err = sp_buf_append(b, run, (size_t)(s - run));
+    while (s < end && (*s == ' ' || *s == '\n' || *s == '\r' || *s == '\t')) s++;
+  }
+  return err;
+}
+
+/* The members that count, as they are written: parsing would lose the digits of Unigram's
+ * scores. */
+sp_err sp_tokenizer_save(const sp_tokenizer *t, sp_buf *out) {
+  sp_err err = sp_buf_append_char(out, '{');
+  bool first = true;
+  for (size_t i = 0; i < SP_N_PARTS && !err; i++) {
+    const sp_member *part = &t->parts[i];
+    if (!part->scan.begin) continue;
+    err = sp_buf_printf(out, "%s\"%s\":", first ? "" : ",", PARTS[i]);
+    if (!err) err = append_compact(out, part->scan.at, part->end);
+    first = false;
+  }
+  return err ? err : sp_buf_append_char(out, '}');
 }
 
 /* ---- vocab.txt: written as the tokenizer.json that says the same ---- */
