@@ -45,6 +45,10 @@ void sp_map_close(sp_map *m) {
   *m = (sp_map){0};
 }
 
+void sp_map_forget(const sp_map *m) {
+  if (m->data) madvise((void *)(uintptr_t)m->data, m->n, MADV_DONTNEED);
+}
+
 sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n) {
   *out = NULL;
   *n = 0;

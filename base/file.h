@@ -19,6 +19,10 @@ typedef struct sp_map {
 sp_err sp_map_open(const char *path, sp_map *out);
 void sp_map_close(sp_map *m); /* {0} is fine */
 
+/* For a map that has been read through and will be looked at here and there: the process no
+ * longer counts its pages as its own; each is read again when it is touched. */
+void sp_map_forget(const sp_map *m);
+
 /* Reads all of `path` into a malloc'ed, NUL-terminated block (*n without the NUL).
  * More than `max` bytes is EINVAL. The caller frees *out. */
 sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n);

@@ -199,6 +199,10 @@ sp_err sp_model_hash(const sp_model *m, sp_pool *pool, uint64_t *out) {
   return err;
 }
 
+void sp_model_forget(const sp_model *m) {
+  for (size_t i = 0; i < m->n_files; i++) sp_tensors_forget(m->files[i]);
+}
+
 void sp_model_close(sp_model *m) {
   if (!m) return;
   for (size_t i = 0; i < m->n_files; i++) sp_tensors_close(m->files[i]);

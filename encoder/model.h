@@ -131,6 +131,9 @@ typedef struct sp_model {
 sp_err sp_model_open(const char *dir, sp_model **out);
 void sp_model_close(sp_model *m); /* NULL is fine */
 
+/* Once a backend has its own copy of the weights: sp_map_forget() of their files. */
+void sp_model_forget(const sp_model *m);
+
 /* Calls visit for every matrix that the network uses, in a fixed order, with its role
  * ("layers.3.attention.q.weight"). Stops at the first failure. */
 typedef sp_err (*sp_matrix_visit)(void *context, const char *role, const sp_matrix *m);

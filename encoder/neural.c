@@ -244,6 +244,7 @@ static sp_err open_parts(neural *e, const char *dir, const sp_encoder_options *o
   if (!err) err = sp_model_hash(m, e->pool, &e->model_hash);
   if (!err) err = open_backend(e, o);
   if (err) return err;
+  sp_model_forget(m);
   e->batch_tokens = o->batch_tokens ? o->batch_tokens : e->backend->batch_tokens;
   e->window = e->backend->window < NEURAL_WINDOW ? e->backend->window : NEURAL_WINDOW;
   return SP_OK;

@@ -415,6 +415,10 @@ void sp_tensors_close(sp_tensors *t) {
   free(t);
 }
 
+void sp_tensors_forget(const sp_tensors *t) {
+  for (size_t i = 0; i < t->n_shards; i++) sp_map_forget(&t->shards[i].map);
+}
+
 const sp_tensor *sp_tensors_find(const sp_tensors *t, const char *name) {
   uint32_t number = sp_strmap_find(t->names, name, strlen(name));
   return number == SP_STRMAP_NONE ? NULL : t->all[number];

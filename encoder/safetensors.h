@@ -44,6 +44,9 @@ sp_err sp_tensors_open(const char *path, sp_tensors **out);
 sp_err sp_tensors_open_dir(const char *dir, sp_tensors **out);
 void sp_tensors_close(sp_tensors *t); /* NULL is fine */
 
+/* sp_map_forget() of every file. */
+void sp_tensors_forget(const sp_tensors *t);
+
 /* The tensor of that name, or NULL. Borrowed from `t`. */
 const sp_tensor *sp_tensors_find(const sp_tensors *t, const char *name);
 
