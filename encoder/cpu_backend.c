@@ -9,7 +9,7 @@
  *
  * The precision "int8": with 8 bits for weights and activations alike, vectors of a trained
  * model of six layers were 3 % off (activations 2.4 %, weights 1.6 %, decoder 0.9 %), more
- * than the 1 % that is promised. So the layers' products are of 13-bit numbers, which VNNI
+ * than the 1 % that is promised. So the layers' products are of 16-bit numbers, which VNNI
  * multiplies at half the rate; and 8 bits serve the decoder, half of the work, exactly:
  * with a margin for what they lose they only find the terms that may be positive, a few
  * hundred of 30,000, and float32 weighs those. */
@@ -101,7 +101,7 @@ static void apply(const cpu_backend *b, const cpu_linear *l, const float *x, siz
                        l->n);
 }
 
-/* Floats of room for m tokens of k values in 8 bits (finder) or 13 (layers). */
+/* Floats of room for m tokens of k values in 8 bits (finder) or 16 (layers). */
 static size_t codes8_room(size_t m, size_t k) {
   return m * (2 + (k + 3) / 4);
 }

@@ -38,7 +38,7 @@ typedef struct cpu_layer {
 /* Borrows the model; owns what it had to widen and what it laid out. */
 typedef struct cpu_network {
   const sp_model *model;
-  bool quantized; /* the layers are of 13 bits, the decoder is the finder's */
+  bool quantized; /* the layers are of 16 bits, the decoder is the finder's */
   uint32_t d, q_dim, kv_dim;
   const float
       *positions; /* [n_position_rows, D], the token type's row added; NULL: none */

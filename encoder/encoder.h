@@ -26,7 +26,7 @@ typedef struct sp_text {
 
 typedef struct sp_encoder_options {
   const char *device; /* "auto", "cpu" or "cuda" */
-  /* CPU: "f32", or "int8": layers of 13-bit whole numbers, a decoder whose 8-bit copy
+  /* CPU: "f32", or "int8": layers of 14- to 16-bit whole numbers, a decoder whose 8-bit copy
    * finds the terms that float32 then weighs: within 1 % of f32 and about twice as fast.
    * CUDA: "f16", or "bf16", which has float32's range and an eighth of f16's exactness.
    * "auto": f32 on the CPU; f16 on a GPU, or bf16 where a weight is beyond f16's range. */

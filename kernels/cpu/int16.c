@@ -1,4 +1,4 @@
-/* kernels/cpu/int16.c - quantizes weights to 13 bits and picks the kernels. */
+/* kernels/cpu/int16.c - quantizes weights and picks the kernels. */
 #include "kernels/cpu/int16.h"
 
 #include <math.h>
@@ -24,15 +24,31 @@ sp_err sp_int16_matrix_new(uint32_t n, uint32_t k, sp_int16_matrix *out) {
   return SP_OK;
 }
 
+/* 1 / s of the header; 0 for a row of zeros. */
+static float steps_of(const float *w, uint32_t k) {
+  /* 2^31 / 8191 less half a step for each column, and what the float sum may be off. */
+  const float most_sum = 262000;
+  float heaviest = 0, largest = sp_largest(w, k);
+  for (uint32_t first = 0; first < k; first += SP_INT16_COLUMNS) {
+    uint32_t end = k - first < SP_INT16_COLUMNS ? k : first + SP_INT16_COLUMNS;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (uint32_t i = first; i < end; i++) sum += fabsf(w[i]);
+    heaviest = sum > heaviest ? sum : heaviest;
+  }
+  if (!(largest > 0)) return 0;
+  return fminf(INT16_MAX / largest, most_sum / heaviest);
+}
+
 void sp_int16_matrix_fill(sp_int16_matrix *m, uint32_t panel, const float *w) {
   const uint32_t rows = sp_panel_rows(m->n, panel), first = panel * SP_PANEL;
   int16_t *out = m->weights + (size_t)first * m->k2;
   memset(out, 0, (size_t)SP_PANEL * m->k2 * sizeof *out);
   for (uint32_t r = 0; r < rows; r++, w += m->k) {
-    float most = sp_largest(w, m->k), inverse = most > 0 ? 4095 / most : 0;
+    float steps = steps_of(w, m->k);
     for (uint32_t i = 0; i < m->k; i++)
-      out[((size_t)(i / 2) * SP_PANEL + r) * 2 + i % 2] = (int16_t)lrintf(w[i] * inverse);
-    m->scales[first + r] = most / 4095;
+      out[((size_t)(i / 2) * SP_PANEL + r) * 2 + i % 2] = (int16_t)lrintf(w[i] * steps);
+    m->scales[first + r] = steps > 0 ? 1 / steps : 0;
   }
 }
 

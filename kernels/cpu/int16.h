@@ -1,9 +1,11 @@
-/* kernels/cpu/int16.h - products of 13-bit whole numbers, where the 8 bits of
- * kernels/cpu/int8.h lose too much: half their speed, 32 times as fine.
+/* kernels/cpu/int16.h - products of whole numbers of 16 bits, where the 8 bits of
+ * kernels/cpu/int8.h lose too much: half their speed, a hundred times as fine.
  *
- * A weight row w is stored as q = round(w / s), s = max|w| / 4095; a token x as
- * u = round(x / a), a = max|x| / 4095; <x, w> = a s <u, q> to within the rounding. 128
- * products of 2^24 fit 32 bits: sums are exact over 128 columns and then added in float32. */
+ * A token x is stored as u = round(x / a), a = max|x| / 8191; a weight row w as
+ * q = round(w / s), with the smallest s at which every q fits 16 bits and the sum of |q| over
+ * any COLUMNS columns, times 8191, fits 32: for rows that look like a normal distribution q
+ * reaches some 10,000. <x, w> = a s <u, q> to within the rounding: sums are exact over COLUMNS
+ * columns and then added in float32. */
 #ifndef SP_CPU_INT16_H
 #define SP_CPU_INT16_H
 
@@ -13,6 +15,8 @@
 #include "base/cpu.h"
 #include "base/err.h"
 #include "kernels/cpu/panel.h"
+
+enum { SP_INT16_COLUMNS = 128, SP_INT16_TOKEN = 8191 };
 
 typedef struct sp_int16_matrix {
   uint32_t n, k;     /* rows, columns */

@@ -6,21 +6,20 @@
 
 #include "kernels/cpu/largest.h"
 
-enum { INT16_COLUMNS = 128 }; /* whose sum is exact in 32 bits */
-
 static void quantize16(const float *x, size_t m, uint32_t k, int16_t *u, float *scales) {
   uint32_t k2 = (k + 1) / 2 * 2;
   for (size_t i = 0; i < m; i++, x += k, u += k2) {
-    float most = sp_largest(x, k), inverse = most > 0 ? 4095 / most : 0;
+    const float above = SP_INT16_TOKEN + 1;
+    float most = sp_largest(x, k), inverse = most > 0 ? SP_INT16_TOKEN / most : 0;
 #pragma omp simd
     for (uint32_t j = 0; j < k; j++) {
-      float v = x[j] * inverse + 4096.5f; /* made positive, so that cutting rounds */
+      float v = x[j] * inverse + (above + 0.5f); /* > 0, so that cutting rounds */
       v = v < 1 ? 1 : v;
-      v = v > 8191 ? 8191 : v;
-      u[j] = (int16_t)((int32_t)v - 4096);
+      v = v > 2 * above - 1 ? 2 * above - 1 : v;
+      u[j] = (int16_t)((int32_t)v - (int32_t)above);
     }
     if (k2 > k) u[k] = 0;
-    scales[i] = most / 4095;
+    scales[i] = most / SP_INT16_TOKEN;
   }
 }
 
@@ -34,8 +33,8 @@ static void multiply16(const sp_int16_matrix *w, uint32_t panel, const int16_t *
   for (size_t i = 0, here; i < m; i += here) {
     here = sp_panel_share(m - i, INT16_TOKENS);
     memset(sums, 0, here * sizeof *sums);
-    for (uint32_t k = 0; k < w->k2; k += INT16_COLUMNS) {
-      uint32_t columns = w->k2 - k < INT16_COLUMNS ? w->k2 - k : INT16_COLUMNS;
+    for (uint32_t k = 0; k < w->k2; k += SP_INT16_COLUMNS) {
+      uint32_t columns = w->k2 - k < SP_INT16_COLUMNS ? w->k2 - k : SP_INT16_COLUMNS;
       tile16(weights + (size_t)k * SP_PANEL, u + i * w->k2 + k, here, columns, w->k2,
              sums);
     }
