@@ -11,6 +11,7 @@
 #include "tests/argmax_goldens.h"
 #include "tests/encoder_goldens.h"
 #include "tests/harness.h"
+#include "tools/blas_core.h"
 
 #define GOLDEN "golden/encoders/golden/"
 #define MODEL "golden/encoders/models/"
@@ -318,7 +319,9 @@ static void token_vectors_come_with_the_sparse_vector(void **state) {
   goldens_free(&g);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  (void)argc;
+  blas_core_fit(argv);
   enum { N_ROWS = sizeof ROWS / sizeof *ROWS };
   struct CMUnitTest tests[N_ROWS + 6];
   for (size_t i = 0; i < N_ROWS; i++)

@@ -4,11 +4,9 @@
 
 enum { TILE_TOKENS = 3 };
 
-static inline __attribute__((always_inline)) void tile_of(const void *panel_bytes,
-                                                          const void *token_bytes,
-                                                          const int m, uint32_t groups,
-                                                          size_t stride,
-                                                          TILE_SUM sums[][SP_PANEL]) {
+static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
+    const void *panel_bytes, const void *token_bytes, const int m, uint32_t groups,
+    size_t stride, TILE_SUM sums[][SP_PANEL]) {
   const char *panel = panel_bytes, *u = token_bytes;
   TILE_REGISTER acc[TILE_TOKENS][4];
 #pragma GCC unroll 3
@@ -31,12 +29,22 @@ static inline __attribute__((always_inline)) void tile_of(const void *panel_byte
     for (int q = 0; q < 4; q++) PUT(&sums[t][8 * q], acc[t][q]);
 }
 
-static void tile_256(const void *panel, const void *u, size_t m, uint32_t groups,
-                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
+static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
+                                     uint32_t groups, size_t stride,
+                                     TILE_SUM sums[][SP_PANEL]) {
   if (m == 3)
     tile_of(panel, u, 3, groups, stride, sums);
   else if (m == 2)
     tile_of(panel, u, 2, groups, stride, sums);
   else
     tile_of(panel, u, 1, groups, stride, sums);
+}
+
+/* 1 <= m <= TILE_TOKENS, groups >= 1. */
+static void tile_256(const void *panel, const void *u, size_t m, uint32_t groups,
+                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
+  const volatile char *w = panel, *x = u;
+  (void)w[(size_t)128 * groups - 1];
+  (void)x[(m - 1) * stride + (size_t)4 * groups - 1];
+  tile_of_any(panel, u, m, groups, stride, sums);
 }

@@ -9,11 +9,9 @@
 
 enum { TILE_TOKENS = 12 };
 
-static inline __attribute__((always_inline)) void tile_of(const void *panel_bytes,
-                                                          const void *token_bytes,
-                                                          const int m, uint32_t groups,
-                                                          size_t stride,
-                                                          TILE_SUM sums[][SP_PANEL]) {
+static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
+    const void *panel_bytes, const void *token_bytes, const int m, uint32_t groups,
+    size_t stride, TILE_SUM sums[][SP_PANEL]) {
   const char *panel = panel_bytes, *u = token_bytes;
   TILE_REGISTER low[TILE_TOKENS], high[TILE_TOKENS];
 #pragma GCC unroll 12
@@ -37,9 +35,9 @@ static inline __attribute__((always_inline)) void tile_of(const void *panel_byte
   }
 }
 
-/* 1 <= m <= TILE_TOKENS. */
-static void tile_512(const void *panel, const void *u, size_t m, uint32_t groups,
-                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
+static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
+                                     uint32_t groups, size_t stride,
+                                     TILE_SUM sums[][SP_PANEL]) {
 #define TILE_CASE(n)                            \
   case n:                                       \
     tile_of(panel, u, n, groups, stride, sums); \
@@ -59,4 +57,13 @@ static void tile_512(const void *panel, const void *u, size_t m, uint32_t groups
     TILE_CASE(12);
   }
 #undef TILE_CASE
+}
+
+/* 1 <= m <= TILE_TOKENS, groups >= 1. */
+static void tile_512(const void *panel, const void *u, size_t m, uint32_t groups,
+                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
+  const volatile char *w = panel, *x = u;
+  (void)w[(size_t)128 * groups - 1];
+  (void)x[(m - 1) * stride + (size_t)4 * groups - 1];
+  tile_of_any(panel, u, m, groups, stride, sums);
 }
