@@ -489,6 +489,7 @@ static void bad_arguments_are_refused(void **state) {
   drop(&p);
 }
 
+/* The best path that the device has and that was built: AUTO's. */
 static void find_best_path(void) {
   int n = 0, major = 0, minor = 0;
   if (cudaGetDeviceCount(&n) || n == 0) return;
@@ -497,6 +498,18 @@ static void find_best_path(void) {
   best_path = major == 9 && minor == 0 ? SP_LM_WGMMA
               : major >= 8             ? SP_LM_MMA
                                        : SP_LM_PLAIN;
+  if (best_path < SP_LM_WGMMA) return;
+  void *w = to_device(NULL, 0);
+  sp_lm_head *head;
+  if (!sp_lm_head_new(
+          &(sp_lm_head_config){.w = w, .vocab = 1, .dim = 1, .log1p_times = 1}, &head)) {
+    best_path = sp_lm_head_path(head);
+    if (best_path < SP_LM_WGMMA)
+      print_message(
+          "no code for sm_90a in this build, so the wgmma path is not tested\n");
+  }
+  sp_lm_head_free(head);
+  cudaFree(w);
 }
 
 /* An argument chooses tests by a pattern: a sanitizer has time for a few only. */

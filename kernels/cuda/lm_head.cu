@@ -43,72 +43,98 @@ sp_err check_texts(const sp_lm_texts *texts, uint32_t n_tokens) {
 
 namespace {
 
-// Rows between two texts that a column tile rather covers than begins anew after them.
+// Rows between two texts that a stretch rather covers than ends before.
 constexpr uint32_t kGap = 32;
 
-// Covers all pooled rows with column tiles. tiles NULL: only counts them.
-uint32_t cut_tiles(const sp_lm_texts *texts, Tile *tiles, bool *straddles) {
-  uint32_t n = 0;
-  *straddles = false;
-  for (uint32_t b = 0; b < texts->n;) {
-    if (texts->end[b] == texts->first[b]) {
-      b++;
-      continue;
-    }
-    // A stretch of texts without a large gap.
-    uint32_t stop = b + 1, end = texts->end[b];
-    for (; stop < texts->n; stop++) {
-      if (texts->first[stop] == texts->end[stop]) continue;
-      if (texts->first[stop] - end > kGap) break;
-      end = texts->end[stop];
-    }
-    uint32_t text = b;
-    for (uint32_t row = texts->first[b]; row < end; row += kWgmmaCols, n++) {
-      const uint32_t cols = end - row < kWgmmaCols ? end - row : kWgmmaCols;
-      while (texts->end[text] <= row) text++;
-      uint32_t text_end = text;
-      while (text_end < stop && texts->first[text_end] < row + cols) text_end++;
-      if (texts->end[text_end - 1] > row + cols) *straddles = true;
-      if (tiles) tiles[n] = {row, cols, text, text_end};
-    }
-    b = stop;
+// The texts b .. stop-1 without a large gap between them, which is never empty.
+struct Stretch {
+  uint32_t first, stop, begin, end;  // texts, rows
+};
+bool next_stretch(const sp_lm_texts *texts, Stretch *s) {
+  uint32_t b = s->stop;
+  while (b < texts->n && texts->first[b] == texts->end[b]) b++;
+  if (b == texts->n) return false;
+  *s = {b, b + 1, texts->first[b], texts->end[b]};
+  for (; s->stop < texts->n; s->stop++) {
+    if (texts->first[s->stop] == texts->end[s->stop]) continue;
+    if (texts->first[s->stop] - s->end > kGap) break;
+    s->end = texts->end[s->stop];
   }
-  return n;
+  return true;
 }
 
-// Writes [tiles][first][end] to the device. The pointers in `call` are set.
+// Cuts all pooled rows into segments and units, into arrays large enough.
+void cut(const sp_lm_texts *texts, Segment *segments, Tile *tiles, Call *call) {
+  Stretch s = {};
+  while (next_stretch(texts, &s)) {
+    uint32_t at = call->n_segments, begin = s.begin;
+    for (uint32_t b = s.first, row = s.begin; b < s.stop; b++) {
+      if (texts->first[b] == texts->end[b]) continue;
+      if (texts->first[b] > row)
+        segments[call->n_segments++] = {texts->first[b], kNoText};
+      segments[call->n_segments++] = {row = texts->end[b], b};
+    }
+    for (uint32_t row = s.begin; row < s.end; row += kUnit) {
+      for (; segments[at].end <= row; at++) begin = segments[at].end;
+      const uint32_t cols = s.end - row < 2 * kUnit ? s.end - row : 2 * kUnit;
+      const bool carried = begin < row;
+      if (carried && segments[at].text != kNoText)
+        call->crosses[call->n_tiles % 2] = true;
+      tiles[call->n_tiles++] = {row, cols, at, carried};
+    }
+  }
+}
+
+// A pinned buffer of at least `bytes`, whose last contents have been copied.
+sp_err next_upload(sp_lm_head *head, size_t bytes, sp_lm_head::Upload **out) {
+  sp_lm_head::Upload *up = *out = &head->uploads[head->next_upload++ % 4];
+  sp_err err = from_cuda(cudaEventSynchronize(up->copied), "waiting for an upload");
+  if (err || up->bytes >= bytes) return err;
+  cudaFreeHost(up->host);
+  up->host = nullptr;
+  up->bytes = 0;
+  err = from_cuda(cudaMallocHost(&up->host, bytes + bytes / 2), "pinned memory");
+  if (!err) up->bytes = bytes + bytes / 2;
+  return err;
+}
+
+// Writes [segments][tiles][first][end][counts] to the device. The pointers in `call` are
+// set.
 sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
                    cudaStream_t stream) {
   const bool tiled = head->path == SP_LM_WGMMA;
-  if (tiled) call->n_tiles = cut_tiles(texts, nullptr, &call->straddles);
-  const size_t tile_bytes = call->n_tiles * sizeof(Tile);
-  const size_t text_bytes = size_t(texts->n) * sizeof(uint32_t);
-  const size_t bytes = tile_bytes + 2 * text_bytes;
-
-  sp_lm_head::Upload *up = &head->uploads[head->next_upload++ % 4];
-  sp_err err = from_cuda(cudaEventSynchronize(up->copied), "waiting for an upload");
+  const size_t n = texts->n;
+  // At most: every text a stretch of its own, or with a gap before it.
+  const size_t max_tiles = tiled ? call->n_tokens / kUnit + n : 0;
+  const size_t max_segments = tiled ? 2 * n : 0;
+  const size_t bytes = max_tiles * sizeof(Tile) + max_segments * sizeof(Segment) +
+                       3 * n * sizeof(uint32_t);
+  sp_lm_head::Upload *up;
+  sp_err err = next_upload(head, bytes, &up);
   if (!err) err = grow(&head->plan, bytes);
   if (err) return err;
-  if (up->bytes < bytes) {
-    cudaFreeHost(up->host);
-    up->host = nullptr;
-    up->bytes = 0;
-    err = from_cuda(cudaMallocHost(&up->host, bytes + bytes / 2), "pinned memory");
-    if (err) return err;
-    up->bytes = bytes + bytes / 2;
-  }
-  char *host = static_cast<char *>(up->host);
-  if (tiled) cut_tiles(texts, reinterpret_cast<Tile *>(host), &call->straddles);
-  memcpy(host + tile_bytes, texts->first, text_bytes);
-  memcpy(host + tile_bytes + text_bytes, texts->end, text_bytes);
+
+  char *const host = static_cast<char *>(up->host);
+  const char *const device = static_cast<const char *>(head->plan.data);
+  const size_t tiles_at = max_segments * sizeof(Segment);
+  if (tiled)
+    cut(texts, reinterpret_cast<Segment *>(host),
+        reinterpret_cast<Tile *>(host + tiles_at), call);
+  const size_t texts_at = tiles_at + call->n_tiles * sizeof(Tile);
+  uint32_t *const first = reinterpret_cast<uint32_t *>(host + texts_at);
+  memcpy(first, texts->first, n * sizeof(uint32_t));
+  memcpy(first + n, texts->end, n * sizeof(uint32_t));
+  memset(first + 2 * n, 0, n * sizeof(uint32_t));
   err = from_cuda(
-      cudaMemcpyAsync(head->plan.data, host, bytes, cudaMemcpyHostToDevice, stream),
+      cudaMemcpyAsync(head->plan.data, host, texts_at + 3 * n * sizeof(uint32_t),
+                      cudaMemcpyHostToDevice, stream),
       "copying the texts' ranges");
   if (!err) err = from_cuda(cudaEventRecord(up->copied, stream), "recording an upload");
-  const char *device = static_cast<const char *>(head->plan.data);
-  call->tiles = reinterpret_cast<const Tile *>(device);
-  call->first = reinterpret_cast<const uint32_t *>(device + tile_bytes);
-  call->end = call->first + texts->n;
+  call->segments = reinterpret_cast<const Segment *>(device);
+  call->tiles = reinterpret_cast<const Tile *>(device + tiles_at);
+  call->first = reinterpret_cast<const uint32_t *>(device + texts_at);
+  call->end = call->first + n;
+  call->counts = const_cast<uint32_t *>(call->end + n);
   return err;
 }
 
@@ -310,13 +336,12 @@ sp_err sp_lm_head_sparse(sp_lm_head *head, const void *h, uint32_t n_tokens,
   err = grow(&head->staged, size_t(texts->n) * sink.cap * sizeof(uint2));
   if (err) return err;
   sink.staged = static_cast<uint2 *>(head->staged.data);
-  sink.n_found = out->n_found;
   Call call;
   err = begin(head, h, n_tokens, texts, &call, stream);
-  if (!err)
-    err = from_cuda(cudaMemsetAsync(out->n_found, 0, texts->n * sizeof(uint32_t), stream),
-                    "clearing the counts");
+  sink.n_found = call.counts;
   if (!err) err = run(head, call, sink, Output::kSparse, stream);
   if (err) return err;
-  return from_cuda(run_finish_sparse(sink, texts->n, *out, stream), "launch");
+  return from_cuda(
+      run_finish_sparse(sink, texts->n, *out, head->path == SP_LM_WGMMA, stream),
+      "launch");
 }

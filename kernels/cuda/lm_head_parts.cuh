@@ -26,20 +26,34 @@ struct Sink {
   uint32_t log1p_times;
 };
 
-// A column block of the WGMMA path: rows row .. row+cols-1 of h, which hold parts of the
-// texts text .. text_end-1.
+// The WGMMA path takes h in units of kUnit rows. Each stretch of rows without a large gap
+// between its texts is cut into units, the last of which may be shorter.
 struct Tile {
-  uint32_t row, cols, text, text_end;
+  uint32_t row;      // the unit's first
+  uint32_t cols;     // rows of its stretch from there on, at most two units'
+  uint32_t segment;  // the one that `row` lies in
+  uint32_t carried;  // 1: that segment begins before `row`
 };
+
+// Segments cover a stretch without holes: a text, or the rows between two texts.
+struct Segment {
+  uint32_t end;   // row
+  uint32_t text;  // or kNoText
+};
+constexpr uint32_t kUnit = 128;
+constexpr uint32_t kNoText = 0xffffffff;
 
 // The inputs of one call. Device pointers; h and w have rows of `pitch` elements.
 struct Call {
   const void *w, *h;
   uint32_t dim, pitch, n_tokens, n_texts;
   const uint32_t *first, *end;  // [n_texts]
-  const Tile *tiles;            // [n_tiles], WGMMA only
-  uint32_t n_tiles;
-  bool straddles;  // some text lies in more than one tile
+  uint32_t *counts;             // [n_texts], zeros: for Sink.n_found
+  // WGMMA only:
+  const Tile *tiles;
+  const Segment *segments;
+  uint32_t n_tiles, n_segments;
+  bool crosses[2];  // a text goes on into a unit of even, of odd number
 };
 
 __device__ inline float activate(float z, uint32_t log1p_times) {
@@ -101,13 +115,37 @@ cudaError_t run_plain(const Call &call, const Sink &sink, Output output, sp_lm_d
 cudaError_t run_mma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
                     cudaStream_t stream);
 
-// Orders the staged entries of every text by term, the top_k of them if top_k > 0.
+// A kernel that begins with this may be launched early: set up before the kernels ahead of
+// it in the stream are done.
+__device__ inline void wait_for_earlier_kernels() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+}
+
+// `early`: it is; only in a build with code for compute capability 9.0.
+template <class... Args>
+cudaError_t launch_early(bool early, void (*kernel)(Args...), unsigned grid,
+                         unsigned block, cudaStream_t stream, Args... args) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(grid);
+  config.blockDim = dim3(block);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = early;
+  return cudaLaunchKernelEx(&config, kernel, args...);
+}
+
+// Orders the staged entries of every text by term, the top_k of them if top_k > 0. `early`
+// as for launch_early().
 cudaError_t run_finish_sparse(const Sink &sink, uint32_t n_texts, const sp_lm_sparse &out,
-                              cudaStream_t stream);
+                              bool early, cudaStream_t stream);
 
 // The WGMMA path. `partials` is device scratch of wgmma_partial_bytes(): the pieces of
 // texts that two thread blocks share.
-constexpr uint32_t kWgmmaCols = 256;
 sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
                  void *partials, int n_clusters, cudaStream_t stream);
 size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters);

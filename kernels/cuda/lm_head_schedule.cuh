@@ -1,10 +1,12 @@
 // kernels/cuda/lm_head_schedule.cuh - which thread-block cluster computes what, and when.
 //
-// The work is a grid: pairs of vocabulary tiles by column tiles (tokens). It is put into
-// one line, cut into superblocks of column tiles so that what is under way at any moment
+// The work is a grid: pairs of vocabulary tiles by tiles of tokens, 128 each. It is put
+// into one line, cut into superblocks of tiles so that what is under way at any moment
 // stays in the L2 cache: within a superblock the pairs follow one another, within a pair
-// its column tiles. The line is dealt to the clusters in runs of `run` tiles, round after
-// round; what is left after the last whole round is dealt in shorter runs.
+// its tiles. The line is dealt to the clusters in runs of `run` tiles, round after round;
+// what is left after the last whole round is dealt in shorter runs. A cluster takes two
+// tiles in one step wherever it has two, so runs and superblocks are of even length; single
+// tiles make the shorter runs even.
 //
 // Within a run, the stretch that belongs to one pair is a strip. A text that goes on from
 // one tile to the next keeps its running maximum in registers inside a strip. Where a
@@ -19,16 +21,18 @@ namespace sp_lm {
 
 struct Schedule {
   uint32_t n_tiles, n_pairs;
-  // The first n_longer superblocks have one column tile more than the others' n_short.
+  // The first n_longer superblocks have 2 (n_short + 1) tiles, the others 2 n_short; if
+  // n_tiles is odd the last has a tile less.
   uint32_t n_short, n_longer;
   uint32_t n_clusters, run, n_rounds, last_run;
+  uint32_t first_cut;  // no run before this one cuts a text
 
   __host__ __device__ uint32_t total() const { return n_tiles * n_pairs; }
 };
 
 struct Strip {
-  uint32_t pair, tile, tile_end;  // column tiles tile .. tile_end-1
-  uint32_t slot;                  // of its first part; slot + 1: of its last
+  uint32_t pair, tile, tile_end;  // tiles tile .. tile_end-1
+  uint32_t slot;                  // of its first text's part; slot + 1: of its last's
 };
 
 // The run that begins at or before place `at` of the line: its number, begin and end.
@@ -54,14 +58,16 @@ __host__ __device__ inline Run run_of(const Schedule &s, uint32_t at) {
   return run_number(s, whole + (at - whole * s.run) / s.last_run);
 }
 
-// The superblock that holds column tile x: its first tile and how many it has.
+// The superblock that holds tile x: its first tile and how many it has.
 struct Superblock {
   uint32_t first, count;
 };
 __host__ __device__ inline Superblock superblock_of(const Schedule &s, uint32_t x) {
-  const uint32_t longer = s.n_short + 1, border = s.n_longer * longer;
+  const uint32_t longer = 2 * (s.n_short + 1), shorter = 2 * s.n_short;
+  const uint32_t border = s.n_longer * longer;
   if (x < border) return {x / longer * longer, longer};
-  return {border + (x - border) / s.n_short * s.n_short, s.n_short};
+  const uint32_t first = border + (x - border) / shorter * shorter;
+  return {first, shorter < s.n_tiles - first ? shorter : s.n_tiles - first};
 }
 
 // The strip of `run` that holds place `at` of the line.
@@ -77,11 +83,11 @@ __host__ __device__ inline Strip strip_at(const Schedule &s, const Run &run,
   strip.pair = pair;
   strip.tile = sb.first + (begin - pair_begin);
   strip.tile_end = sb.first + (end - pair_begin);
-  strip.slot = (run.number * 2 + (pair_begin > run.begin)) * 2;
+  strip.slot = ((run.number - s.first_cut) * 2 + (pair_begin > run.begin)) * 2;
   return strip;
 }
 
-// The strip that holds column tile `tile` of `pair`.
+// The strip that holds tile `tile` of `pair`.
 __host__ __device__ inline Strip strip_of(const Schedule &s, uint32_t pair,
                                           uint32_t tile) {
   const Superblock sb = superblock_of(s, tile);

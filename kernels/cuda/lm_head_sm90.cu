@@ -2,15 +2,19 @@
 // maximum taken where the logits appear, in the accumulator registers.
 //
 // The terms are the rows of the product (64 for each of two consumer warpgroups), the
-// tokens its columns, 256 at a time. A thread then holds two terms' logits of 64 tokens: the
-// maximum over the tokens is 128 instructions on its own registers, and four lanes
-// finish a text. Two thread blocks form a cluster: they work on neighbouring vocabulary
-// tiles and the same tokens, and each fetches half of the tokens for both.
+// tokens its columns, up to 256 at a time. A thread then holds two terms' logits of 64
+// tokens: the maximum over a text's tokens is taken on its own registers. Two thread blocks
+// form a cluster: they work on neighbouring vocabulary tiles and the same tokens, and each
+// fetches half of the tokens for both.
 //
-// One warp feeds a ring of stages; the consumer warpgroups run without a barrier between
-// them, one ahead of the other, so that one's maxima overlap the other's products.
+// A third warpgroup serves. One warp feeds a ring of stages, which the consumers go through
+// side by side. While they pool, the tensor cores rest, so that time is kept short: they
+// only take the maxima of their registers and leave the four lanes' parts in shared memory.
+// A finishing warp for each consumer takes them up, joins the four, applies bias and log1p
+// and writes the output.
 // lm_head_schedule.cuh says who works on what; LM_HEAD_LOG.md what was tried and measured.
 #include "kernels/cuda/lm_head_parts.cuh"
+#include "kernels/cuda/lm_head_pool.cuh"
 #include "kernels/cuda/lm_head_schedule.cuh"
 #include "kernels/cuda/sm90.cuh"
 
@@ -27,15 +31,17 @@ using namespace sp_sm90;
 
 constexpr int kGroups = 2;            // consumer warpgroups
 constexpr int kTerms = 64 * kGroups;  // rows of a block's tile
-constexpr int kCols = kWgmmaCols;     // tokens
+constexpr int kUnits = 2;             // of tokens in a step, at most
 constexpr int kDepth = 64;            // of the dimension in one stage: 128 bytes
 constexpr int kStages = 4;
 constexpr int kCluster = 2;
 constexpr int kThreads = 128 * (kGroups + 1);
 constexpr uint32_t kTermBytes = kTerms * kDepth * 2;
-constexpr uint32_t kColBytes = kCols * kDepth * 2;
-constexpr uint32_t kStageBytes = kTermBytes + kColBytes;
-constexpr int kSharedBytes = kStages * kStageBytes + 1024 /* alignment */;
+constexpr uint32_t kUnitBytes = kUnit * kDepth * 2;
+constexpr uint32_t kStageBytes = kTermBytes + kUnits * kUnitBytes;
+constexpr uint32_t kResultBytes = 2 * kBatchBytes;  // of a consumer
+constexpr int kSharedBytes =
+    kStages * kStageBytes + kGroups * kResultBytes + 1024 /* alignment */;
 
 struct Partial {  // part of a text's maximum, [slot][term of the pair]
   float *m;
@@ -58,239 +64,247 @@ struct Ring {  // the place in the ring of stages, and which time round
   }
 };
 
-struct SharedMap {
-  uint32_t stages;       // address of stage 0, 1024-byte aligned
-  uint32_t full, empty;  // addresses of kStages barriers each
+struct SharedMap {                       // addresses
+  uint32_t stages;                       // 1024-byte aligned
+  uint32_t full, empty;                  // kStages barriers each
+  uint32_t results;                      // [kGroups][kResultBytes]
+  uint32_t results_full, results_empty;  // [kGroups][2] barriers each
 };
 
-// One thread of the producer: all loads of this block, in the order of the walk.
+template <bool kAt>
+__device__ inline Results<kAt> results_of(const SharedMap &shared, int group) {
+  return Results<kAt>(shared.results + group * kResultBytes,
+                      shared.results_full + 16 * group,
+                      shared.results_empty + 16 * group);
+}
+
+// One or two units of tokens against one pair of vocabulary tiles.
+struct Step {
+  uint32_t pair, row, units, cols;
+  uint32_t segment;  // of the first column
+  bool first, last;  // of its strip
+  bool carried;      // its first segment began before it
+  uint32_t slot;     // of the strip
+};
+
+// All steps of this cluster in order.
+struct Steps {
+  const Params &p;
+  Walk walk;
+  Strip strip = {};
+  uint32_t tile = 0;
+
+  __device__ explicit Steps(const Params &params)
+      : p(params), walk(params.schedule, blockIdx.x / kCluster) {}
+  __device__ bool next(Step *step) {
+    step->first = tile == strip.tile_end;
+    if (step->first) {
+      if (!walk.next(&strip)) return false;
+      tile = strip.tile;
+    }
+    const uint4 t = __ldg(reinterpret_cast<const uint4 *>(p.call.tiles) + tile);
+    const bool two = t.y > kUnit && tile + 1 < strip.tile_end;
+    step->pair = strip.pair;
+    step->row = t.x;
+    step->units = two ? 2 : 1;
+    step->cols = two ? t.y : min(t.y, kUnit);
+    step->segment = t.z;
+    step->carried = t.w;
+    step->slot = strip.slot;
+    tile += step->units;
+    step->last = tile == strip.tile_end;
+    return true;
+  }
+};
+
+// Stages of a step: two at least, so that the first is never the last too. What lies beyond
+// the dimension TMA brings as zeros.
+__device__ inline int count_depths(const Params &p) {
+  return max(2, int(p.call.dim + kDepth - 1) / kDepth);
+}
+
+// One thread of the producer: all loads of this block.
 __device__ inline void produce(const Params &p, const CUtensorMap *w_map,
                                const CUtensorMap *h_map, const SharedMap &shared,
                                uint32_t rank) {
   Ring ring;
-  Walk walk(p.schedule, blockIdx.x / kCluster);
-  Strip strip;
-  const int n_depths = (p.call.dim + kDepth - 1) / kDepth;
-  while (walk.next(&strip)) {
-    const int term = (strip.pair * kCluster + rank) * kTerms;
-    for (uint32_t t = strip.tile; t < strip.tile_end; t++) {
-      const int row = p.call.tiles[t].row + rank * (kCols / kCluster);
-      for (int d = 0; d < n_depths; d++, ring.advance()) {
-        const uint32_t full = shared.full + 8 * ring.stage;
-        const uint32_t to = shared.stages + ring.stage * kStageBytes;
-        barrier_wait(shared.empty + 8 * ring.stage, ring.phase ^ 1);
-        barrier_expect(full, kStageBytes);
-        tma_load(to, w_map, d * kDepth, term, full);
-        tma_load_all(to + kTermBytes + rank * (kColBytes / kCluster), h_map, d * kDepth,
-                     row, full, (1 << kCluster) - 1);
-      }
+  Steps steps(p);
+  Step step;
+  const int n_depths = count_depths(p);
+  constexpr int kHalf = kUnit / kCluster;  // rows of a unit that this block fetches
+  while (steps.next(&step)) {
+    const int term = (step.pair * kCluster + rank) * kTerms;
+    for (int d = 0; d < n_depths; d++, ring.advance()) {
+      const uint32_t full = shared.full + 8 * ring.stage;
+      const uint32_t to = shared.stages + ring.stage * kStageBytes;
+      barrier_wait(shared.empty + 8 * ring.stage, ring.phase ^ 1);
+      barrier_expect(full, kTermBytes + step.units * kUnitBytes);
+      tma_load(to, w_map, d * kDepth, term, full);
+      for (uint32_t row = rank * kHalf; row < step.units * kUnit; row += kUnit)
+        tma_load_all(to + kTermBytes + row * (kDepth * 2), h_map, d * kDepth,
+                     step.row + row, full, (1 << kCluster) - 1);
     }
   }
 }
 
-// Logits of one column tile into `acc`, waiting for and handing back the stages.
-template <typename T>
-__device__ inline void multiply_tile(float (&acc)[128], int n_depths, Ring &ring,
-                                     const SharedMap &shared, int group, int thread) {
-  int previous = -1;
-  for (int d = 0; d < n_depths; d++) {
-    barrier_wait(shared.full + 8 * ring.stage, ring.phase);
+// A consumer warpgroup.
+template <typename T, bool kAt>
+class Consumer {
+  const Params &p;
+  const SharedMap &shared;
+  const int group, thread, n_depths;
+  Ring ring;
+  int held = -1;  // a stage in use by the products that are under way
+  Pool<kAt> pool;
+
+  // The products of the ring's stage are under way.
+  template <int kNUnits>
+  __device__ void multiply_stage(float (&acc)[128], bool add) {
     const uint32_t from = shared.stages + ring.stage * kStageBytes;
     const uint64_t a = matrix_descriptor(from + group * (64 * kDepth * 2));
     const uint64_t b = matrix_descriptor(from + kTermBytes);
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kDepth / 16; k++)  // 32 bytes along the swizzled row
-      multiply<T>(acc, a + 2 * k, b + 2 * k, d > 0 || k > 0);
+    for (int k = 0; k < kDepth / 16; k++) {  // 32 bytes along the swizzled row
+      if constexpr (kNUnits == 2)
+        multiply<T>(acc, a + 2 * k, b + 2 * k, add || k > 0);
+      else
+        multiply_half<T>(acc, a + 2 * k, b + 2 * k, add || k > 0);
+    }
     wgmma_commit();
-    wgmma_wait<1>();  // the products before these are done: their stage is free
-    if (previous >= 0 && thread < kCluster)
-      barrier_arrive_at(shared.empty + 8 * previous, thread);
-    previous = ring.stage;
+  }
+  __device__ void wait_full() {
+    barrier_wait(shared.full + 8 * ring.stage, ring.phase);
+  }
+  // The products that used the held stage are done.
+  __device__ void hand_back() {
+    if (held >= 0 && thread < kCluster)
+      barrier_arrive_at(shared.empty + 8 * held, thread);
+  }
+  __device__ void advance() {
+    hand_back();
+    held = ring.stage;
     ring.advance();
   }
-  wgmma_wait<0>();
-  if (thread < kCluster) barrier_arrive_at(shared.empty + 8 * previous, thread);
-}
+  // What was left of the step before, and what comes next: while the tensor cores work.
+  __device__ bool look_ahead(Steps &steps, Step *step, Segment *lanes) {
+    pool.end_step();
+    pool.begin_step(step->row, step->cols, step->segment, step->last, *lanes);
+    pool.wait_empty();
+    if (!steps.next(step)) return false;
+    *lanes = load_segment(p.call, step->segment + thread % 32);
+    return true;
+  }
 
-// A thread's two terms: the running maxima, and where.
-struct Best {
-  float m[2];
-  int32_t at[2];
+  // A step, or as many as there are in a row of two units, the first stage of which has been
+  // waited for. Is there another step after them? Its first stage has been waited for then.
+  template <int kNUnits>
+  __device__ bool run_steps(Steps &steps, Step *step, Segment *lanes) {
+    float acc[128];
+    bool more;
+    do {
+      multiply_stage<kNUnits>(acc, false);
+      advance();
+      more = look_ahead(steps, step, lanes);
+      for (int d = 1; d < n_depths; d++) {
+        wait_full();
+        multiply_stage<kNUnits>(acc, true);
+        wgmma_wait<1>();  // the products before these are done
+        advance();
+      }
+      if (more) wait_full();
+      wgmma_wait<0>();
+      hand_back();
+      held = -1;
+      pool.template unit<0>(acc);
+      if (kNUnits == 2) pool.template unit<1>(acc);
+    } while (kNUnits == 2 && more && step->units == 2);
+    return more;
+  }
+
+ public:
+  __device__ Consumer(const Params &params, const SharedMap &map, int g, int t)
+      : p(params),
+        shared(map),
+        group(g),
+        thread(t),
+        n_depths(count_depths(params)),
+        pool(params.call, results_of<kAt>(map, g)) {}
+
+  __device__ void run() {
+    Steps steps(p);
+    Step step;
+    if (!steps.next(&step)) return;
+    Segment lanes = load_segment(p.call, step.segment + thread % 32);
+    wait_full();
+    while (step.units == 2 ? run_steps<2>(steps, &step, &lanes)
+                           : run_steps<1>(steps, &step, &lanes)) {
+    }
+    pool.end_step();
+  }
 };
 
+// Joins four lanes' parts.
 template <bool kAt>
-__device__ inline void raise(Best &best, float x0, float x1, int32_t column) {
-  if (kAt) {
-    best.at[0] = x0 > best.m[0] ? column : best.at[0];
-    best.at[1] = x1 > best.m[1] ? column : best.at[1];
-  }
-  best.m[0] = fmaxf(best.m[0], x0);
-  best.m[1] = fmaxf(best.m[1], x1);
+__device__ inline void join_four(uint32_t from, float *m, int32_t *at) {
+  const uint4 x = load_shared4(from);
+  *m = fmaxf(fmaxf(__uint_as_float(x.x), __uint_as_float(x.y)),
+             fmaxf(__uint_as_float(x.z), __uint_as_float(x.w)));
+  if (!kAt) return;
+  const uint4 i = load_shared4(from + Results<kAt>::kPlaneBytes);
+  *m = __uint_as_float(x.x);
+  *at = i.x;
+  merge_at(*m, *at, __uint_as_float(x.y), i.y);
+  merge_at(*m, *at, __uint_as_float(x.z), i.z);
+  merge_at(*m, *at, __uint_as_float(x.w), i.w);
 }
 
-// A thread's columns are 8 i + 2 q + e: register 4 i + e of term 0, 4 i + 2 + e of term 1.
-// As registers cannot be indexed at run time, all are passed, in blocks of kBlock columns.
-// Smaller blocks mask less, but every look at one costs some 40 clocks.
-constexpr int kBlock = 32;
-
-template <bool kAt>
-__device__ inline void raise_block(Best &best, const float (&acc)[128], int block) {
-#pragma unroll
-  for (int r = 0; r < 2 && !kAt; r++) {  // as a tree: short chains
-    const float *x = acc + block * (kBlock / 2) + 2 * r;
-    float m = fmaxf(x[0], x[1]);
-#pragma unroll
-    for (int i = 1; i < kBlock / 8; i++) m = fmaxf(m, fmaxf(x[4 * i], x[4 * i + 1]));
-    best.m[r] = fmaxf(best.m[r], m);
-  }
-#pragma unroll
-  for (int i = block * (kBlock / 8); i < (block + 1) * (kBlock / 8) && kAt; i++)
-#pragma unroll
-    for (int e = 0; e < 2; e++)
-      raise<kAt>(best, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
-}
-
-// Raises `best` by the columns lo .. hi-1 of the tile, which begins at `row`. A block is
-// skipped, taken whole or masked; which of the three the whole warp agrees on.
-template <bool kAt>
-__device__ inline void raise_columns(Best &best, const float (&acc)[128], int lo, int hi,
-                                     int q, int32_t row) {
-  Best in = best;
-  if (kAt) in.at[0] = in.at[1] = -1;  // columns of this tile, for now
-  const unsigned length = hi - lo;
-  if (length == kCols) {
-#pragma unroll
-    for (int block = 0; block < kCols / kBlock; block++) raise_block<kAt>(in, acc, block);
-  } else {
-#pragma unroll
-    for (int block = 0; block < kCols / kBlock; block++) {
-      const int c0 = block * kBlock;
-      if (hi <= c0 || lo >= c0 + kBlock) continue;
-      if (lo <= c0 && hi >= c0 + kBlock) {
-        raise_block<kAt>(in, acc, block);
-        continue;
-      }
-#pragma unroll
-      for (int i = c0 / 8; i < (c0 + kBlock) / 8; i++)
-#pragma unroll
-        for (int e = 0; e < 2; e++)
-          if (unsigned(8 * i + e + 2 * q - lo) < length)
-            raise<kAt>(in, acc[4 * i + e], acc[4 * i + 2 + e], 8 * i + e);
-    }
-  }
-  if (kAt) {
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-      best.at[r] = in.at[r] >= 0 ? row + 2 * q + in.at[r] : best.at[r];
-  }
-  best.m[0] = in.m[0];
-  best.m[1] = in.m[1];
-}
-
-// Joins the four lanes that share the two terms.
-template <bool kAt>
-__device__ inline void join_quad(Best &best) {
-#pragma unroll
-  for (int offset = 1; offset < 4; offset *= 2)
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const float m = __shfl_xor_sync(0xffffffffu, best.m[r], offset);
-      if (kAt) {
-        const int32_t at = __shfl_xor_sync(0xffffffffu, best.at[r], offset);
-        merge_at(best.m[r], best.at[r], m, at);
-      } else {
-        best.m[r] = fmaxf(best.m[r], m);
-      }
-    }
-}
-
-__device__ inline Tile load_tile(const Params &p, uint32_t t) {
-  const uint4 x = __ldg(reinterpret_cast<const uint4 *>(p.call.tiles) + t);
-  return {x.x, x.y, x.z, x.w};
-}
-
-// Lanes 0 and 1 of a quad carry its two terms on: this thread's row of the block's tile.
-__device__ inline int my_term(int group, int thread) {
-  return group * 64 + (thread / 32) * 16 + (thread & 31) / 4 + (thread & 1) * 8;
-}
-
-// Pools one column tile: every text that ends in it goes to the sink; one that goes on
-// stays in `best`, or in the strip's slots where the strip ends or began inside it.
-// `range` is the tile's first text's, `bias` that of the thread's term.
+// A finishing warp: takes up what consumer `group` leaves, in the same order. A lane has two
+// terms.
 template <Output kOutput>
-__device__ inline void pool_tile(const Params &p, const float (&acc)[128], Best &best,
-                                 const Tile &tile, uint2 range, float bias,
-                                 const Strip &strip, bool last, uint32_t strip_row,
-                                 uint32_t rank, int group, int thread) {
+__device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t rank,
+                              int group, int lane) {
   constexpr bool kAt = kOutput == Output::kArgmax;
-  const int q = thread & 3;
-  const int mine = my_term(group, thread);
-  const uint32_t tile_end = tile.row + tile.cols;
-  for (uint32_t text = tile.text; text < tile.text_end; text++) {
-    const uint32_t first = range.x, end = range.y;
-    if (text + 1 < tile.text_end)
-      range = make_uint2(__ldg(p.call.first + text + 1), __ldg(p.call.end + text + 1));
-    if (end <= first) continue;
-    if (first >= tile.row || tile.row == strip_row) {
-      best.m[0] = best.m[1] = -INFINITY;
-      best.at[0] = best.at[1] = -1;
-    }
-    const int lo = first > tile.row ? int(first - tile.row) : 0;
-    const int hi = int(min(end, tile_end) - tile.row);
-    raise_columns<kAt>(best, acc, lo, hi, q, int32_t(tile.row));
-    const bool goes_on = end > tile_end;
-    if (goes_on && !last) return;  // it is the tile's last text
+  Results<kAt> results = results_of<kAt>(shared, group);
+  Steps steps(p);
+  Step step;
+  bool headless = false;  // the text began before the strip
+  while (steps.next(&step)) {
+    if (step.first) headless = step.carried;
+    const uint32_t mine = rank * kTerms + group * 64 + lane;  // of the pair
+    const uint32_t v = step.pair * (kCluster * kTerms) + mine;
+    const float bias[2] = {bias_of(p.sink, v), bias_of(p.sink, v + 32)};
+    uint32_t from = 0;
+    for (uint32_t i = step.segment; from < step.cols; i++) {
+      const Segment segment = load_segment(p.call, i);
+      const uint32_t end = segment.end - step.row;
+      const bool goes_on = end > step.cols;
+      from = min(end, step.cols);
+      if (goes_on && !step.last) break;
+      const bool cut = goes_on || headless;
+      headless = false;
+      if (segment.text == kNoText) continue;
 
-    Best whole = best;
-    join_quad<kAt>(whole);
-    const float m = q & 1 ? whole.m[1] : whole.m[0];
-    const int32_t at = q & 1 ? whole.at[1] : whole.at[0];
-    if (goes_on || first < strip_row) {
-      const size_t slot = size_t(strip.slot + goes_on) * (kTerms * kCluster);
-      if (q < 2) {
-        p.partial.m[slot + rank * kTerms + mine] = m;
-        if (kAt) p.partial.at[slot + rank * kTerms + mine] = at;
+      if (results.count == 0) results.wait_full();
+      const uint32_t result = results.place() + lane * 16;
+      float m[2];
+      int32_t at[2];
+      join_four<kAt>(result, m, at);
+      join_four<kAt>(result + 512, m + 1, at + 1);
+      if (++results.count == results.kBatch) results.pass_on(results.empty);
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        if (cut) {
+          const size_t to =
+              size_t(step.slot + goes_on) * (kTerms * kCluster) + mine + 32 * r;
+          p.partial.m[to] = m[r];
+          if (kAt) p.partial.at[to] = at[r];
+        } else {
+          deliver<kOutput>(p.sink, segment.text, v + 32 * r, true, m[r], at[r], bias[r]);
+        }
       }
-    } else {
-      const uint32_t v = (strip.pair * kCluster + rank) * kTerms + mine;
-      deliver<kOutput>(p.sink, text, v, q < 2, m, at, bias);
     }
-  }
-}
-
-template <typename T, Output kOutput>
-__device__ inline void consume(const Params &p, const SharedMap &shared, uint32_t rank,
-                               int group, int thread) {
-  float acc[128];
-  Best best;
-  Ring ring;
-  Walk walk(p.schedule, blockIdx.x / kCluster);
-  Strip strip, next_strip;
-  const int n_depths = (p.call.dim + kDepth - 1) / kDepth;
-  bool more = walk.next(&strip);
-  if (!more) return;
-  uint32_t t = strip.tile;
-  Tile tile = load_tile(p, t);
-  uint32_t strip_row = tile.row;
-  while (more) {
-    // What comes next is looked up while the tensor cores work.
-    const bool last = t + 1 == strip.tile_end;
-    next_strip = strip;
-    if (last) more = walk.next(&next_strip);
-    const uint32_t next_t = last ? next_strip.tile : t + 1;
-    const Tile next_tile = more ? load_tile(p, next_t) : tile;
-    const uint2 range =
-        make_uint2(__ldg(p.call.first + tile.text), __ldg(p.call.end + tile.text));
-    const float bias =
-        bias_of(p.sink, (strip.pair * kCluster + rank) * kTerms + my_term(group, thread));
-    multiply_tile<T>(acc, n_depths, ring, shared, group, thread);
-    pool_tile<kOutput>(p, acc, best, tile, range, bias, strip, last, strip_row, rank,
-                       group, thread);
-    if (last) strip_row = next_tile.row;
-    strip = next_strip;
-    t = next_t;
-    tile = next_tile;
+    if (results.count) results.pass_on(results.empty);
   }
 }
 
@@ -303,71 +317,85 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
                 const __grid_constant__ CUtensorMap h_map) {
 #ifdef SP_SM90
   extern __shared__ uint8_t raw[];
-  __shared__ __align__(8) uint64_t barriers[2 * kStages];
+  __shared__ __align__(8) uint64_t barriers[2 * (kStages + 2 * kGroups)];
   SharedMap shared;
   shared.stages = (shared_address(raw) + 1023) & ~1023u;
+  shared.results = shared.stages + kStages * kStageBytes;
   shared.full = shared_address(barriers);
   shared.empty = shared.full + 8 * kStages;
+  shared.results_full = shared.empty + 8 * kStages;
+  shared.results_empty = shared.results_full + 16 * kGroups;
   const uint32_t rank = cluster_rank();
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       barrier_init(shared.full + 8 * i, 1);
       barrier_init(shared.empty + 8 * i, kGroups * kCluster);
     }
+    for (int i = 0; i < 2 * kGroups; i++) {
+      barrier_init(shared.results_full + 8 * i, 4);  // a consumer's warps
+      barrier_init(shared.results_empty + 8 * i, 1);
+    }
     barrier_init_fence();
   }
   cluster_sync();
+  cudaTriggerProgrammaticLaunchCompletion();  // the kernels that follow wait for this one
 
-  const int group = threadIdx.x / 128;
+  const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
   if (group == kGroups) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (threadIdx.x == kGroups * 128) produce(p, &w_map, &h_map, shared, rank);
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+    if (warp < kGroups)
+      finish<kOutput>(p, shared, rank, warp, threadIdx.x % 32);
+    else if (threadIdx.x % 128 == kGroups * 32)
+      produce(p, &w_map, &h_map, shared, rank);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    consume<T, kOutput>(p, shared, rank, group, threadIdx.x % 128);
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    Consumer<T, kOutput == Output::kArgmax>(p, shared, group, threadIdx.x % 128).run();
   }
   cluster_sync();  // nobody leaves while the other may still write or signal here
 #endif
 }
 
-// Joins the parts of texts that strips have cut. A block looks at one pair and at one
-// border between two column tiles: it works if a text crosses that border first of all.
+// Does the text of segment `i` go on from the tile before `tile` into `tile`?
+__device__ inline bool crosses(const Call &call, uint32_t tile, uint32_t i) {
+  return tile < call.n_tiles && call.tiles[tile].carried && call.tiles[tile].segment == i;
+}
+
+// Joins the parts of texts that strips have cut. A block looks at the ends of one run's
+// strips: it works if the text that is cut there began in that strip.
 template <Output kOutput>
 __global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) {
+  wait_for_earlier_kernels();
   const Schedule &s = p.schedule;
-  const uint32_t pair = blockIdx.x;
-  for (uint32_t t = blockIdx.y; t + 1 < s.n_tiles; t += gridDim.y) {
-    const Tile tile = p.call.tiles[t];
-    const uint32_t text = tile.text_end - 1;
-    const uint32_t end = p.call.end[text];
-    if (end <= tile.row + tile.cols) continue;
-    if (p.call.first[text] < tile.row) continue;
-    Strip strip = strip_of(s, pair, t);
-    // Does the strip reach the text's end?
-    const Tile last = p.call.tiles[strip.tile_end - 1];
-    if (end <= last.row + last.cols) continue;
+  const Run run = run_number(s, s.first_cut + blockIdx.x);
+  for (uint32_t at = run.begin; at < run.end;) {
+    Strip strip = strip_at(s, run, at);
+    at += strip.tile_end - strip.tile;
+    if (strip.tile_end == s.n_tiles) continue;
+    const uint32_t i = p.call.tiles[strip.tile_end].segment;
+    if (!crosses(p.call, strip.tile_end, i) || crosses(p.call, strip.tile, i)) continue;
+    const uint32_t text = p.call.segments[i].text;
+    if (text == kNoText) continue;
     float best = -INFINITY;
-    int32_t at = -1;
-    for (;;) {
-      const Tile tail = p.call.tiles[strip.tile_end - 1];
-      const bool goes_on = end > tail.row + tail.cols;
-      const size_t i = size_t(strip.slot + goes_on) * (kTerms * kCluster) + threadIdx.x;
-      const float m = p.partial.m[i];
+    int32_t where = -1;
+    for (bool goes_on = true; goes_on;) {
+      goes_on = crosses(p.call, strip.tile_end, i);
+      const size_t from =
+          size_t(strip.slot + goes_on) * (kTerms * kCluster) + threadIdx.x;
+      const float m = p.partial.m[from];
       if (m > best) {
         best = m;
-        if (kOutput == Output::kArgmax) at = p.partial.at[i];
+        if (kOutput == Output::kArgmax) where = p.partial.at[from];
       }
-      if (!goes_on) break;
-      strip = strip_of(s, pair, strip.tile_end);
+      if (goes_on) strip = strip_of(s, strip.pair, strip.tile_end);
     }
-    const uint32_t v = pair * (kTerms * kCluster) + threadIdx.x;
-    deliver<kOutput>(p.sink, text, v, true, best, at, bias_of(p.sink, v));
+    const uint32_t v = strip.pair * (kTerms * kCluster) + threadIdx.x;
+    deliver<kOutput>(p.sink, text, v, true, best, where, bias_of(p.sink, v));
   }
 }
 
 template <typename T, Output kOutput>
 cudaError_t launch(const Params &p, const CUtensorMap &w_map, const CUtensorMap &h_map,
-                   cudaStream_t stream) {
+                   uint32_t n_cut, cudaStream_t stream) {
   cudaError_t e = cudaFuncSetAttribute(
       sm90_kernel<T, kOutput>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (e) return e;
@@ -375,20 +403,19 @@ cudaError_t launch(const Params &p, const CUtensorMap &w_map, const CUtensorMap 
       <<<p.schedule.n_clusters * kCluster, kThreads, kSharedBytes, stream>>>(p, w_map,
                                                                              h_map);
   e = cudaGetLastError();
-  if (e || !p.call.straddles) return e;
-  const dim3 grid(p.schedule.n_pairs, min(p.schedule.n_tiles - 1, 65535u));
-  join_kernel<kOutput><<<grid, kTerms * kCluster, 0, stream>>>(p);
-  return cudaGetLastError();
+  if (e || n_cut == 0) return e;
+  return launch_early(true, join_kernel<kOutput>, n_cut, kTerms * kCluster, stream, p);
 }
 
 template <typename T>
 cudaError_t launch_for(const Params &p, const CUtensorMap &w_map,
-                       const CUtensorMap &h_map, Output output, cudaStream_t stream) {
+                       const CUtensorMap &h_map, Output output, uint32_t n_cut,
+                       cudaStream_t stream) {
   if (output == Output::kValues)
-    return launch<T, Output::kValues>(p, w_map, h_map, stream);
+    return launch<T, Output::kValues>(p, w_map, h_map, n_cut, stream);
   if (output == Output::kArgmax)
-    return launch<T, Output::kArgmax>(p, w_map, h_map, stream);
-  return launch<T, Output::kSparse>(p, w_map, h_map, stream);
+    return launch<T, Output::kArgmax>(p, w_map, h_map, n_cut, stream);
+  return launch<T, Output::kSparse>(p, w_map, h_map, n_cut, stream);
 }
 
 // The line of work stays in the L2 cache if a superblock's tokens take no more than this.
@@ -403,21 +430,32 @@ Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters) {
   s.n_clusters = n_clusters;
   const uint64_t total = uint64_t(s.n_tiles) * s.n_pairs;
   // A few tiles of one pair in a row keep its W in the cache; of a large one, too little.
-  s.run = min(4u, max(1u, 3072 / call.dim));
-  if (total < 16ull * s.run * n_clusters) s.run = 1;
-  if (call.straddles) s.run = max(s.run, uint32_t((total + kMaxRuns - 1) / kMaxRuns));
+  s.run = 2 * min(4u, max(1u, 3072 / call.dim));
+  if (total < 16ull * s.run * n_clusters) s.run = 2;
+  // Which runs cut texts? Whole runs end between tiles of even and odd number, if at all.
+  const bool all = call.crosses[0] || (call.crosses[1] && s.n_tiles % 2);
+  if (all) s.run = max(s.run, uint32_t((total + kMaxRuns - 1) / kMaxRuns + 1) / 2 * 2);
+  const uint32_t doubles = (s.n_tiles + 1) / 2;
+  const uint32_t per_superblock = max(
+      s.run / 2 + 1, uint32_t(kSuperblockBytes / (size_t(2 * kUnit) * call.pitch * 2)));
+  const uint32_t n_superblocks = max(1u, doubles / per_superblock);
+  s.n_short = doubles / n_superblocks;
+  s.n_longer = doubles % n_superblocks;
   if (s.run > s.n_tiles) s.run = s.n_tiles;
-  uint64_t per_superblock = kSuperblockBytes / (size_t(kCols) * call.pitch * 2);
-  if (per_superblock < s.run) per_superblock = s.run;
-  uint32_t n_superblocks = uint32_t(s.n_tiles / per_superblock);
-  if (n_superblocks == 0) n_superblocks = 1;
-  s.n_short = s.n_tiles / n_superblocks;
-  s.n_longer = s.n_tiles % n_superblocks;
   s.n_rounds = uint32_t(total / (uint64_t(s.run) * n_clusters));
   const uint64_t rest = total - uint64_t(s.n_rounds) * s.run * n_clusters;
-  s.last_run = uint32_t((rest + n_clusters - 1) / n_clusters);
-  if (s.last_run == 0) s.last_run = 1;
+  s.last_run = max(1u, uint32_t((rest + n_clusters - 1) / n_clusters));
+  s.first_cut = all ? 0 : s.n_rounds * n_clusters;
   return s;
+}
+
+// How many runs, from the first that may cut a text on, there are. 0: none is cut.
+uint32_t count_cut_runs(const Call &call, const Schedule &s) {
+  if (s.first_cut > 0 && !(call.crosses[1] && s.last_run % 2)) return 0;
+  if (!call.crosses[0] && !call.crosses[1]) return 0;
+  const uint32_t whole = s.n_rounds * s.n_clusters;
+  const uint32_t rest = s.total() - whole * s.run;
+  return whole + (rest + s.last_run - 1) / s.last_run - s.first_cut;
 }
 
 // Two strips a run, two slots a strip. A run is never longer than a pair's tiles.
@@ -475,11 +513,13 @@ sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype 
       make_tensor_map(&w_map, call.w, map_type, call.dim, call.pitch, sink.vocab, kTerms);
   if (!err)
     err = make_tensor_map(&h_map, call.h, map_type, call.dim, call.pitch, call.n_tokens,
-                          kCols / kCluster);
+                          kUnit / kCluster);
   if (err) return err;
-  const cudaError_t e = type == SP_LM_BF16
-                            ? launch_for<__nv_bfloat16>(p, w_map, h_map, output, stream)
-                            : launch_for<__half>(p, w_map, h_map, output, stream);
+  const uint32_t n_cut = count_cut_runs(call, p.schedule);
+  const cudaError_t e =
+      type == SP_LM_BF16
+          ? launch_for<__nv_bfloat16>(p, w_map, h_map, output, n_cut, stream)
+          : launch_for<__half>(p, w_map, h_map, output, n_cut, stream);
   return e ? sp_fail(SP_ECUDA, "lm_head: %s", cudaGetErrorString(e)) : SP_OK;
 }
 

@@ -97,6 +97,7 @@ __device__ uint32_t limit_ties(Shared &s, uint32_t start, uint32_t n_ties) {
 __global__ void __launch_bounds__(kThreads)
     finish_kernel(const Sink sink, const sp_lm_sparse out, uint32_t n_texts) {
   __shared__ Shared s;
+  wait_for_earlier_kernels();
   for (uint32_t text = blockIdx.x; text < n_texts; text += gridDim.x) {
     const uint32_t n = sink.n_found[text];
     const uint2 *entries = sink.staged + size_t(text) * sink.cap;
@@ -144,9 +145,9 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 cudaError_t run_finish_sparse(const Sink &sink, uint32_t n_texts, const sp_lm_sparse &out,
-                              cudaStream_t stream) {
-  finish_kernel<<<min(n_texts, 65535u), kThreads, 0, stream>>>(sink, out, n_texts);
-  return cudaGetLastError();
+                              bool early, cudaStream_t stream) {
+  return launch_early(early, finish_kernel, min(n_texts, 65535u), kThreads, stream, sink,
+                      out, n_texts);
 }
 
 }  // namespace sp_lm

@@ -45,6 +45,17 @@ inline sp_err make_tensor_map(CUtensorMap *map, const void *data,
 __device__ inline uint32_t shared_address(const void *p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
+__device__ inline void store_shared(uint32_t to, uint32_t x) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+__device__ inline uint4 load_shared4(uint32_t from) {
+  uint4 x;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(from)
+               : "memory");
+  return x;
+}
 __device__ inline uint32_t cluster_rank() {
   uint32_t r;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
@@ -83,6 +94,9 @@ __device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
       "}" ::"r"(bar),
       "r"(parity)
       : "memory");
+}
+__device__ inline void barrier_arrive(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 // Arrives at the barrier of the same place in block `rank` of the cluster. Not with
 // .release.cluster: that costs a membar for the whole GPU every time, and nothing was
@@ -173,6 +187,45 @@ __device__ inline void multiply<__half>(float (&d)[128], uint64_t a, uint64_t b,
                                         int add) {
   SP_WGMMA("f16");
 }
+
+// d[64 x 128] (+)= a[64 x 16] b[128 x 16]^T, asynchronously, in the first half of d's registers.
+#define SP_ACC64(d)                                                             \
+  SP_ACC8(d, 0), SP_ACC8(d, 8), SP_ACC8(d, 16), SP_ACC8(d, 24), SP_ACC8(d, 32), \
+      SP_ACC8(d, 40), SP_ACC8(d, 48), SP_ACC8(d, 56)
+#define SP_WGMMA128(type)                                          \
+  asm volatile(                                                    \
+      "{\n"                                                        \
+      ".reg .pred p;\n"                                            \
+      "setp.ne.b32 p, %66, 0;\n"                                   \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type \
+      " {"                                                         \
+      "%0, %1, %2, %3, %4, %5, %6, %7, "                           \
+      "%8, %9, %10, %11, %12, %13, %14, %15, "                     \
+      "%16, %17, %18, %19, %20, %21, %22, %23, "                   \
+      "%24, %25, %26, %27, %28, %29, %30, %31, "                   \
+      "%32, %33, %34, %35, %36, %37, %38, %39, "                   \
+      "%40, %41, %42, %43, %44, %45, %46, %47, "                   \
+      "%48, %49, %50, %51, %52, %53, %54, %55, "                   \
+      "%56, %57, %58, %59, %60, %61, %62, %63"                     \
+      "}, %64, %65, p, 1, 1, 0, 0;\n"                              \
+      "}\n"                                                        \
+      : SP_ACC64(d)                                                \
+      : "l"(a), "l"(b), "r"(add))
+
+template <typename T>
+__device__ inline void multiply_half(float (&d)[128], uint64_t a, uint64_t b, int add);
+template <>
+__device__ inline void multiply_half<__nv_bfloat16>(float (&d)[128], uint64_t a,
+                                                    uint64_t b, int add) {
+  SP_WGMMA128("bf16");
+}
+template <>
+__device__ inline void multiply_half<__half>(float (&d)[128], uint64_t a, uint64_t b,
+                                             int add) {
+  SP_WGMMA128("f16");
+}
+#undef SP_WGMMA128
+#undef SP_ACC64
 #undef SP_WGMMA
 #undef SP_ACC128
 #undef SP_ACC8
