@@ -372,15 +372,16 @@ static sp_err load(cuda_backend *b, const sp_model *m, const sp_backend_options 
   const bool any = !strcmp(wish, "auto");
   if (!any && strcmp(wish, "f16") && strcmp(wish, "bf16"))
     return sp_fail(SP_EINVAL, "CUDA computes in f16 or bf16, not in %s", wish);
+  const bool fold = sp_cuda_matmul_does_norms(b->mm);
   sp_err err = SP_EINVAL;
   if (strcmp(wish, "bf16")) {
     b->base.precision = "f16";
-    err = cuda_network_load(m, SP_CUDA_F16, o->n_threads, &b->net);
+    err = cuda_network_load(m, SP_CUDA_F16, o->n_threads, fold, &b->net);
     if (err != SP_EINVAL || !any) return err;
     cuda_network_free(&b->net);
   }
   b->base.precision = "bf16";
-  return cuda_network_load(m, SP_CUDA_BF16, o->n_threads, &b->net);
+  return cuda_network_load(m, SP_CUDA_BF16, o->n_threads, fold, &b->net);
 }
 
 static sp_err open_head(cuda_backend *b) {
@@ -430,8 +431,8 @@ sp_err sp_cuda_backend_new(const sp_model *m, const sp_backend_options *o,
     err = sp_cuda_check(cudaStreamCreateWithFlags(&b->copy, cudaStreamNonBlocking),
                         "CUDA backend");
   if (!err) err = open_slots(b, o->n_slots);
-  if (!err) err = load(b, m, o);
   if (!err) err = sp_cuda_matmul_create(&b->mm);
+  if (!err) err = load(b, m, o);
   if (!err) err = open_head(b);
   if (err) {
     cuda_free(&b->base);

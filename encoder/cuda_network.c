@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "kernels/cuda_copy.h"
+#include "kernels/cuda_norm_fold.h"
 
 enum { STAGE_FLOATS = 8 << 20 }; /* 32 MiB a piece */
 
@@ -22,7 +23,8 @@ typedef struct loader {
 
   /* The piece being read. */
   const sp_matrix *matrix;
-  const float *add; /* [cols] added to every row, or NULL */
+  const float *add;   /* [cols] added to every row, or NULL */
+  const float *scale; /* device [cols] that every row is multiplied by, or NULL */
   uint32_t first, n_rows;
   float *out;
 } loader;
@@ -88,7 +90,7 @@ static sp_err upload_into(loader *l, const sp_matrix *m, void *out) {
     const float *from;
     err = stage_rows(l, m, r, n, &from);
     if (!err)
-      err = sp_cuda_narrow(l->net->type, from, n, (int)m->cols,
+      err = sp_cuda_narrow(l->net->type, from, n, (int)m->cols, l->scale,
                            (uint16_t *)out + (size_t)r * stride, stride, l->overflow,
                            l->stream);
   }
@@ -166,6 +168,35 @@ static sp_err upload_linear(loader *l, const sp_linear *linear, cuda_linear *out
   return linear->weight.data ? upload_joined(l, &linear, 1, out) : SP_OK;
 }
 
+/* `out`, uploaded from the same parts, once more for inputs that `before` has yet to
+ * normalise. */
+static sp_err upload_folded(loader *l, const sp_linear *const *parts, size_t n_parts,
+                            const cuda_norm *before, cuda_linear *out) {
+  void *w, *bias, *sums;
+  sp_err err = allocate_zeros(l, (size_t)out->n * out->k * 2, &w);
+  if (!err) err = allocate_zeros(l, (size_t)out->n * 2, &bias);
+  if (!err) err = allocate_zeros(l, (size_t)out->n * sizeof(float), &sums);
+  l->scale = before->weight;
+  size_t row = 0;
+  for (size_t p = 0; p < n_parts && !err; p++) {
+    err = upload_into(l, &parts[p]->weight, (uint16_t *)w + row * out->k);
+    row += (size_t)sp_cuda_stride((int)parts[p]->weight.rows);
+  }
+  l->scale = NULL;
+  if (err) return err;
+  out->folded_w = w, out->folded_bias = bias, out->sums = sums;
+  const sp_cuda_norm_fold_args a = {.type = l->net->type,
+                                    .w = out->w,
+                                    .folded = w,
+                                    .bias = out->bias,
+                                    .beta = before->shift,
+                                    .bias_out = bias,
+                                    .sums = sums,
+                                    .n = out->n,
+                                    .k = out->k};
+  return sp_cuda_norm_fold(&a, l->stream);
+}
+
 /* The same, for a product that is added to the float32 residual stream. */
 static sp_err upload_added(loader *l, const sp_linear *linear, cuda_linear *out) {
   if (!l->net->model->pre_norm) return upload_linear(l, linear, out);
@@ -185,10 +216,12 @@ static int rope_of(cuda_network *net, double theta) {
   return i;
 }
 
-static sp_err upload_layer(loader *l, const sp_layer *layer, cuda_layer *out) {
+/* `before` normalises what comes into the layer; NULL: it comes normalised. */
+static sp_err upload_layer(loader *l, const sp_layer *layer, const cuda_norm *before,
+                           cuda_layer *out) {
   cuda_network *net = l->net;
   const sp_linear *qkv[] = {&layer->q, &layer->k, &layer->v};
-  const sp_linear *gated[] = {&layer->gate, &layer->up};
+  const sp_linear *gated[] = {&layer->gate, &layer->up}, *up = &layer->up;
   const bool causal = net->model->causal;
   const int window = (int)layer->window;
   out->left = window == 0 ? -1 : causal ? window - 1 : window;
@@ -203,6 +236,10 @@ static sp_err upload_layer(loader *l, const sp_layer *layer, cuda_layer *out) {
     err = out->gated ? upload_joined(l, gated, 2, &out->in)
                      : upload_linear(l, &layer->up, &out->in);
   if (!err) err = upload_added(l, &layer->down, &out->down);
+  if (!err && net->folded && before) err = upload_folded(l, qkv, 3, before, &out->qkv);
+  if (!err && net->folded)
+    err = out->gated ? upload_folded(l, gated, 2, &out->attn_norm, &out->in)
+                     : upload_folded(l, &up, 1, &out->attn_norm, &out->in);
   if (out->in.n > net->widest) net->widest = out->in.n;
   return err;
 }
@@ -251,7 +288,8 @@ static sp_err upload_all(loader *l) {
   if (!err) err = upload_positions(l);
   if (!err) err = upload_norm(l, &m->embedding_norm, &net->embedding_norm);
   for (uint32_t i = 0; i < m->config.n_layers && !err; i++)
-    err = upload_layer(l, &m->layers[i], &net->layers[i]);
+    err = upload_layer(l, &m->layers[i], i > 0 ? &net->layers[i - 1].mlp_norm : NULL,
+                       &net->layers[i]);
   if (!err) err = upload_norm(l, &m->final_norm, &net->final_norm);
   if (!err) err = upload_head(l);
   uint32_t overflow = 0;
@@ -293,11 +331,24 @@ static void loader_close(loader *l) {
   sp_pool_free(l->pool);
 }
 
+/* Products know nothing of padding, which has no part in a LayerNorm. */
+static bool can_fold(const sp_model *m) {
+  const sp_model_config *c = &m->config;
+  bool can = !m->pre_norm && c->hidden_size % 8 == 0;
+  for (uint32_t i = 0; i < c->n_layers; i++) {
+    const sp_norm *norms[] = {&m->layers[i].attn_norm, &m->layers[i].mlp_norm};
+    for (int n = 0; n < 2; n++)
+      can = can && norms[n]->weight.data && norms[n]->bias.data && !norms[n]->rms;
+  }
+  return can;
+}
+
 sp_err cuda_network_load(const sp_model *m, sp_cuda_type type, unsigned threads,
-                         cuda_network *net) {
+                         bool fold, cuda_network *net) {
   const sp_model_config *c = &m->config;
   *net = (cuda_network){.model = m,
                         .type = type,
+                        .folded = fold && can_fold(m),
                         .d = (int)c->hidden_size,
                         .d_stride = sp_cuda_stride((int)c->hidden_size),
                         .q_stride = sp_cuda_stride((int)(c->n_heads * c->head_dim)),

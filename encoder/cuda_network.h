@@ -16,6 +16,10 @@ typedef struct cuda_linear {
   const void *w; /* 16-bit [n, k]; NULL: none */
   const void
       *bias; /* 16-bit [n], or f32 where the product is added to float32; or NULL */
+  /* The same for inputs whose LayerNorm is left to the product (kernels/cuda_matmul.h);
+   * NULL: not made. */
+  const void *folded_w, *folded_bias;
+  const float *sums; /* [n] */
 } cuda_linear;
 
 typedef struct cuda_norm {
@@ -54,16 +58,18 @@ typedef struct cuda_network {
   cuda_linear projection; /* w NULL: none */
   double theta[2];        /* 0: not used */
   int widest;             /* the largest n of a feed-forward product */
+  bool folded;            /* layers have what it takes to leave LayerNorm to products */
 
   void **owned; /* [n_owned] device allocations */
   size_t n_owned, cap_owned;
 } cuda_network;
 
-/* Uploads the weights. `threads` read them; 0: one for each processor. Ended by
+/* Uploads the weights. `threads` read them; 0: one for each processor. With `fold` those of a
+ * post-norm model are folded too, where its norms and width allow it. Ended by
  * cuda_network_free() in either case. Errors: ENOMEM, ECUDA; EINVAL: a weight is too large
  * for the type (float16 ends at 65,504). */
 sp_err cuda_network_load(const sp_model *m, sp_cuda_type type, unsigned threads,
-                         cuda_network *out);
+                         bool fold, cuda_network *out);
 void cuda_network_free(cuda_network *net);
 
 #endif

@@ -14,6 +14,8 @@
 #ifndef SP_CUDA_ATTENTION_H
 #define SP_CUDA_ATTENTION_H
 
+#include <stdbool.h>
+
 #include "kernels/cuda_types.h"
 
 #ifdef __cplusplus
@@ -41,6 +43,7 @@ typedef struct sp_cuda_attention_args {
   int n_seqs, max_len, n_heads, n_kv_heads, head_dim;
   int left, right; /* -1: no bound */
   float scale;
+  bool last_first; /* the order of work, as kernels/cuda_types.h says */
 } sp_cuda_attention_args;
 
 sp_err sp_cuda_attention(const sp_cuda_attention_args *args, cudaStream_t stream);

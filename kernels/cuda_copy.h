@@ -11,11 +11,13 @@ extern "C" {
 
 /* Writes n_rows rows of `cols` float32 as `type`d rows of `stride`, the padding zero.
  * in        device f32 [n_rows, cols]
+ * scale     device f32 [cols] that the columns are multiplied by, or NULL
  * out       device, `type`d, rows of `stride`
  * overflow  device u32: set to 1 when a finite value is too large for the type
  * Queued on `stream`. Errors: EINVAL, ECUDA. */
 sp_err sp_cuda_narrow(sp_cuda_type type, const float *in, int64_t n_rows, int cols,
-                      void *out, int stride, uint32_t *overflow, cudaStream_t stream);
+                      const float *scale, void *out, int stride, uint32_t *overflow,
+                      cudaStream_t stream);
 
 /* Sparse vectors in rows of `cap` become one after another, in order:
  * text b's n[b] entries start at the sum of n[0 .. b-1] in out_terms and out_weights.

@@ -1,11 +1,15 @@
-/* kernels/cuda_matmul.h - matrix products through cuBLASLt, with what it can fuse.
+/* kernels/cuda_matmul.h - matrix products with what can be done in passing:
  *
  *   d = epilogue(a w^T + bias) [+ d]
  *
- * cuBLASLt's GELU is the tanh approximation. Fused, it reads the float32 sums; a kernel
- * of its own reads them rounded to 16 bits. Over inputs from N(0, 1) the relative L2
- * error against exact GELU is 1.7e-3 fused and 2.6e-3 for exact GELU of bf16 inputs
- * (f16: 2.9e-4 and 3.2e-4), so the fused form stands for both flavours of GELU. */
+ * by cuBLASLt, or on Hopper by a kernel of our own, which does a residual and the LayerNorms
+ * around a product too.
+ *
+ * GELU is the tanh approximation here, and stands for both flavours: over inputs from N(0, 1)
+ * the relative L2 error against exact GELU is, in f16, 2.9e-4 by cuBLASLt, 4.0e-4 by our
+ * kernel, which computes it in float16, and 3.2e-4 for exact GELU of rounded inputs in a
+ * kernel of its own; in bf16 1.7e-3, 1.7e-3 and 2.6e-3. Our kernel cuts what is beyond
+ * float16's range, 65,504, off before GELU. */
 #ifndef SP_CUDA_MATMUL_H
 #define SP_CUDA_MATMUL_H
 
@@ -25,7 +29,46 @@ typedef struct sp_cuda_matmul sp_cuda_matmul;
 sp_err sp_cuda_matmul_create(sp_cuda_matmul **out);
 void sp_cuda_matmul_free(sp_cuda_matmul *mm); /* NULL is fine */
 
+/* Can products take a LayerNorm and a residual in? It needs Hopper. */
+bool sp_cuda_matmul_does_norms(const sp_cuda_matmul *mm);
+
 typedef enum sp_cuda_epilogue { SP_CUDA_NO_ACT, SP_CUDA_FUSED_GELU } sp_cuda_epilogue;
+
+/* Who computes: the faster one by a fixed rule, the same for the same shape; cuBLASLt; our
+ * own kernel, which needs Hopper and takes products without `accumulate`. */
+typedef enum sp_cuda_matmul_path {
+  SP_CUDA_MATMUL_AUTO,
+  SP_CUDA_MATMUL_LIBRARY,
+  SP_CUDA_MATMUL_OWN
+} sp_cuda_matmul_path;
+
+/* Pairs of floats for m rows, with the room that our own kernel's tiles need; parts of a row
+ * of n. */
+#define SP_CUDA_SCALES(m) (((m) + 255) / 256 * 256)
+#define SP_CUDA_PARTS(n) (((n) + 63) / 64)
+
+/* LayerNorm of the rows of a, left to the product: with gamma multiplied into w's columns,
+ *   out = (a w^T) / std - (mean / std) sums + bias
+ * scales  device f32 [SP_CUDA_SCALES(m), 2]: 1 / std and mean / std of each row; NULL: none
+ * sums    device f32 [n]: of each row of w, as it is in its 16 bits
+ * kernels/cuda_norm_fold.h makes them. */
+typedef struct sp_cuda_matmul_norm {
+  const float *scales, *sums;
+} sp_cuda_matmul_norm;
+
+/* A residual that is added to the product, itself still to be normalised, and what the
+ * LayerNorm of the sum needs to know:
+ *   d = a w^T + bias + gamma (x / std - mean / std) + beta
+ * x            device, `type`d [m, n], rows of ldd; not d; NULL: none
+ * scales       device f32 [SP_CUDA_SCALES(m), 2], as above, of x's rows
+ * gamma, beta  device f32 [n], or NULL: 1, 0
+ * parts        device f32 [SP_CUDA_PARTS(n), SP_CUDA_SCALES(m), 2]: of every 64 neighbours of
+ *              a row of d, their mean and their sum of squared differences from it */
+typedef struct sp_cuda_matmul_residual {
+  const void *x;
+  const float *scales, *gamma, *beta;
+  float *parts;
+} sp_cuda_matmul_residual;
 
 /* a     device, `type`d [m, k], rows of lda: the activations
  * w     device, `type`d [n, k], rows of ldw: the weights as model files hold them
@@ -44,6 +87,10 @@ typedef struct sp_cuda_matmul_args {
   int m, n, k, lda, ldw, ldd;
   sp_cuda_epilogue epilogue;
   bool accumulate;
+  sp_cuda_matmul_path path;
+  bool last_first; /* the order of work, as kernels/cuda_types.h says; our own kernel's */
+  sp_cuda_matmul_norm norm;         /* these two by our own kernel alone; */
+  sp_cuda_matmul_residual residual; /* a product has at most one */
 } sp_cuda_matmul_args;
 
 sp_err sp_cuda_matmul_run(sp_cuda_matmul *mm, const sp_cuda_matmul_args *args,

@@ -33,6 +33,7 @@ typedef struct sp_cuda_norm_args {
   void *out;
   uint32_t *overflow;
   int n_rows, dim, stride;
+  bool last_first; /* the order of work, as kernels/cuda_types.h says */
 } sp_cuda_norm_args;
 
 sp_err sp_cuda_norm(const sp_cuda_norm_args *args, cudaStream_t stream);

@@ -5,7 +5,10 @@
  * elements after the one before; strides are multiples of 8 and bases 16-byte aligned, so
  * every kernel moves 16 bytes at a time. Elements dim .. stride-1 are padding: kernels
  * that write rows write zeros there, so that a matrix product may run over the padding
- * too. */
+ * too.
+ *
+ * Order. A kernel that takes `last_first` does the last rows first: those are still in the
+ * L2 cache if the kernel before wrote them last. Results are the same either way. */
 #ifndef SP_CUDA_TYPES_H
 #define SP_CUDA_TYPES_H
 

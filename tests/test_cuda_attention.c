@@ -76,7 +76,8 @@ static void check(sp_cuda_type type, shape s) {
                                        D,
                                        s.left,
                                        s.right,
-                                       1 / sqrtf((float)D)};
+                                       1 / sqrtf((float)D),
+                                       s.n_heads > s.n_kv_heads};
   expect_ok(sp_cuda_attention(&args, NULL));
 
   float *got = rows_from_device(type, out, n, q_width, q_stride);

@@ -21,6 +21,7 @@ static double plain_act(sp_cuda_act act, double x) {
 typedef struct product {
   size_t m, n, k;
   bool bias, gelu, accumulate;
+  sp_cuda_matmul_path path;
 } product;
 
 static void check_product(sp_cuda_matmul *mm, sp_cuda_type type, product p) {
@@ -33,10 +34,21 @@ static void check_product(sp_cuda_matmul *mm, sp_cuda_type type, product p) {
   void *d = p.accumulate ? to_device(before, p.m * p.n * sizeof *before)
                          : device_bytes(p.m * p.n * 2, 0xff);
   const sp_cuda_matmul_args args = {
-      type,        ad,       wd,       p.bias ? bd : NULL,
-      d,           (int)p.m, (int)p.n, (int)p.k,
-      (int)p.k,    (int)p.k, (int)p.n, p.gelu ? SP_CUDA_FUSED_GELU : SP_CUDA_NO_ACT,
-      p.accumulate};
+      .type = type,
+      .a = ad,
+      .w = wd,
+      .bias = p.bias ? bd : NULL,
+      .d = d,
+      .m = (int)p.m,
+      .n = (int)p.n,
+      .k = (int)p.k,
+      .lda = (int)p.k,
+      .ldw = (int)p.k,
+      .ldd = (int)p.n,
+      .epilogue = p.gelu ? SP_CUDA_FUSED_GELU : SP_CUDA_NO_ACT,
+      .accumulate = p.accumulate,
+      .path = p.path,
+      .last_first = p.m > 256};
   expect_ok(sp_cuda_matmul_run(mm, &args, NULL));
   float *got, *want = malloc(p.m * p.n * sizeof *want);
   assert_non_null(want);
@@ -69,11 +81,36 @@ static void products_equal_plain_c(void **state) {
   expect_ok(sp_cuda_matmul_create(&mm));
   for (size_t t = 0; t < 2; t++)
     for (size_t m = 1; m < 400; m = m * 3 + 1) {
-      check_product(mm, BOTH_TYPES[t], (product){m, 104, 64, false, false, false});
-      check_product(mm, BOTH_TYPES[t], (product){m, 64, 104, true, false, false});
-      check_product(mm, BOTH_TYPES[t], (product){m, 160, 64, true, true, false});
-      check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, false, false, true});
-      check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, true, false, true});
+      check_product(mm, BOTH_TYPES[t], (product){m, 104, 64, false, false, false, 0});
+      check_product(mm, BOTH_TYPES[t], (product){m, 64, 104, true, false, false, 0});
+      check_product(mm, BOTH_TYPES[t], (product){m, 160, 64, true, true, false, 0});
+      check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, false, false, true, 0});
+      check_product(mm, BOTH_TYPES[t], (product){m, 96, 200, true, false, true, 0});
+    }
+  sp_cuda_matmul_free(mm);
+}
+
+/* Tiles are 256 tokens by 256 features a cluster, in steps of 64 of k: every way of not
+ * filling them, and more tiles than run at a time. */
+static void our_own_products_equal_plain_c(void **state) {
+  (void)state;
+  needs_device();
+  if (sp_cuda_capability() != 90) {
+    printf("skipped: no Hopper device\n");
+    skip();
+  }
+  static const size_t SHAPES[][3] = {{1, 8, 8},      {7, 64, 64},     {255, 136, 72},
+                                     {256, 256, 64}, {257, 264, 200}, {600, 520, 328},
+                                     {130, 768, 96}, {36000, 8, 24},  {9000, 264, 8}};
+  const sp_cuda_matmul_path own = SP_CUDA_MATMUL_OWN;
+  sp_cuda_matmul *mm;
+  expect_ok(sp_cuda_matmul_create(&mm));
+  for (size_t t = 0; t < 2; t++)
+    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
+      const size_t m = SHAPES[i][0], n = SHAPES[i][1], k = SHAPES[i][2];
+      check_product(mm, BOTH_TYPES[t], (product){m, n, k, false, false, false, own});
+      check_product(mm, BOTH_TYPES[t], (product){m, n, k, true, false, false, own});
+      check_product(mm, BOTH_TYPES[t], (product){m, n, k, true, true, false, own});
     }
   sp_cuda_matmul_free(mm);
 }
@@ -84,10 +121,20 @@ static void products_that_do_not_fit_are_refused(void **state) {
   sp_cuda_matmul *mm;
   expect_ok(sp_cuda_matmul_create(&mm));
   char *p = (char *)64; /* never read */
-  sp_cuda_matmul_args a = {SP_CUDA_F16, p,  p,  NULL,           p,    1, 60, 64,
-                           64,          64, 64, SP_CUDA_NO_ACT, false};
+  sp_cuda_matmul_args a = {.type = SP_CUDA_F16,
+                           .a = p,
+                           .w = p,
+                           .d = p,
+                           .m = 1,
+                           .n = 60,
+                           .k = 64,
+                           .lda = 64,
+                           .ldw = 64,
+                           .ldd = 64};
   assert_int_equal(sp_cuda_matmul_run(mm, &a, NULL), SP_EINVAL);
   a.n = 64, a.accumulate = true, a.epilogue = SP_CUDA_FUSED_GELU;
+  assert_int_equal(sp_cuda_matmul_run(mm, &a, NULL), SP_EINVAL);
+  a.epilogue = SP_CUDA_NO_ACT, a.path = SP_CUDA_MATMUL_OWN; /* adds to nothing */
   assert_int_equal(sp_cuda_matmul_run(mm, &a, NULL), SP_EINVAL);
   sp_cuda_matmul_free(mm);
 }
@@ -166,7 +213,7 @@ static void narrowing_rounds_pads_and_reports_overflow(void **state) {
     float *in = to_device(x, N * COLS * sizeof *x);
     void *out = device_bytes(N * STRIDE * 2, 0xff);
     uint32_t *flag = device_bytes(4, 0), raised;
-    expect_ok(sp_cuda_narrow(SP_CUDA_F16, in, N, COLS, out, STRIDE, flag, NULL));
+    expect_ok(sp_cuda_narrow(SP_CUDA_F16, in, N, COLS, NULL, out, STRIDE, flag, NULL));
     float *got = rows_from_device(SP_CUDA_F16, out, N, COLS, STRIDE);
     for (int i = 0; i < N * COLS; i++)
       assert_true(got[i] == sp_f16_to_f32(sp_f32_to_f16(x[i])));
@@ -208,6 +255,7 @@ static void sparse_vectors_are_packed_in_order(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_equal_plain_c),
+      cmocka_unit_test(our_own_products_equal_plain_c),
       cmocka_unit_test(products_that_do_not_fit_are_refused),
       cmocka_unit_test(activations_equal_plain_c),
       cmocka_unit_test(rotary_positions_equal_plain_c),

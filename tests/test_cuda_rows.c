@@ -58,7 +58,8 @@ static void check_norm(sp_cuda_type type, size_t dim, bool rms, bool x_f32,
                                   NULL,
                                   (int)n,
                                   (int)dim,
-                                  (int)stride};
+                                  (int)stride,
+                                  n % 2 == 0};
   expect_ok(sp_cuda_norm(&args, NULL));
   float *got = rows_from_device(type, out, n, dim, stride);
   float *want = malloc(n * dim * sizeof *want);
@@ -95,7 +96,7 @@ static void a_row_that_overflowed_raises_the_flag(void **state) {
     float *gd = to_device(gamma, 64 * sizeof *gamma);
     uint32_t *flag = device_bytes(4, 0), raised;
     const sp_cuda_norm_args args = {SP_CUDA_F16, false, false, xd, NULL, gd, NULL,
-                                    1e-5f,       xd,    flag,  2,  64,   64};
+                                    1e-5f,       xd,    flag,  2,  64,   64, true};
     expect_ok(sp_cuda_norm(&args, NULL));
     from_device(&raised, flag, 4);
     assert_int_equal(raised, bad);

@@ -41,24 +41,6 @@ __device__ inline void ldmatrix_transposed(uint32_t (&r)[4], const void *p) {
                : "r"(at));
 }
 
-// c[16, 8] += a[16, 16] b[16, 8]
-__device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                           uint32_t b1, __half) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
-      "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                           uint32_t b1, __nv_bfloat16) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-      "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 // Copies rows first .. first+63 of `in` into a tile; rows at or beyond `end` become zero,
 // so that nothing read here can be NaN left by someone else.
 template <typename T, int D>
@@ -160,8 +142,8 @@ __device__ inline void scores(float (&s)[2 * kGroups][4], const uint32_t (&q)[D 
     for (int d = 0; d < D / 16; d++) {
       uint32_t b[4];
       ldmatrix(b, at + n * 16 * kPitch<D> + d * 16);
-      mma(s[2 * n], q[d], b[0], b[1], T());
-      mma(s[2 * n + 1], q[d], b[2], b[3], T());
+      sp::mma(s[2 * n], q[d], b[0], b[1], T());
+      sp::mma(s[2 * n + 1], q[d], b[2], b[3], T());
     }
   }
 }
@@ -181,8 +163,8 @@ __device__ inline void weigh(float (&out)[D / 8][4], const float (&p)[2 * kGroup
     for (int n = 0; n < D / 16; n++) {
       uint32_t b[4];
       ldmatrix_transposed(b, at + k * 16 * kPitch<D> + n * 16);
-      mma(out[2 * n], a, b[0], b[1], T());
-      mma(out[2 * n + 1], a, b[2], b[3], T());
+      sp::mma(out[2 * n], a, b[0], b[1], T());
+      sp::mma(out[2 * n + 1], a, b[2], b[3], T());
     }
   }
 }
@@ -256,7 +238,8 @@ __device__ inline void write_out(const float (&o)[D / 8][4], T *tile, T *out, in
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm<D>)
     flash_kernel(sp_cuda_attention_args a) {
-  const int start = a.starts[blockIdx.z], len = a.starts[blockIdx.z + 1] - start;
+  const int seq = a.last_first ? gridDim.z - 1 - blockIdx.z : blockIdx.z;
+  const int start = a.starts[seq], len = a.starts[seq + 1] - start;
   const int first = blockIdx.y * kQueries;
   if (first >= len) return;
   const int head = blockIdx.x, kv_head = head / (a.n_heads / a.n_kv_heads);
@@ -264,7 +247,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<D>)
   const T *k = static_cast<const T *>(a.k) + int64_t(start) * a.stride + kv_head * D;
   const T *v = static_cast<const T *>(a.v) + int64_t(start) * a.stride + kv_head * D;
 
-  const int seen = a.key_end ? min(a.key_end[blockIdx.z], len) : len;
+  const int seen = a.key_end ? min(a.key_end[seq], len) : len;
   const int last_query = min(first + kQueries, len) - 1;
   const int end = a.right < 0 ? seen : min(seen, last_query + a.right + 1);
   const int begin = a.left < 0 ? 0 : max(0, first - a.left) / kKeys * kKeys;

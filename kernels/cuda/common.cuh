@@ -1,5 +1,5 @@
 // kernels/cuda/common.cuh - what the encoder's kernels share: 16-bit floats eight at a
-// time, and sums over a warp.
+// time, sums over a warp, and a warp's matrix product.
 #ifndef SP_CUDA_COMMON_CUH
 #define SP_CUDA_COMMON_CUH
 
@@ -72,6 +72,24 @@ __device__ inline float warp_sum(float x) {
 #pragma unroll
   for (int i = 16; i; i >>= 1) x += __shfl_xor_sync(~0u, x, i);
   return x;
+}
+
+// c[16, 8] += a[16, 16] b[16, 8]
+__device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                           uint32_t b1, __half) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
+      "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                           uint32_t b1, __nv_bfloat16) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+      "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 inline bool aligned16(const void *p) {

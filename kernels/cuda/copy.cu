@@ -7,11 +7,12 @@ namespace {
 constexpr int kThreads = 256;
 
 template <typename T>
-__global__ void narrow_kernel(const float *in, int cols, T *out, int stride,
-                              uint32_t *overflow) {
+__global__ void narrow_kernel(const float *in, int cols, const float *scale, T *out,
+                              int stride, uint32_t *overflow) {
   const int64_t row = blockIdx.x;
   for (int c = threadIdx.x; c < stride; c += kThreads) {
-    const float x = c < cols ? in[row * cols + c] : 0.f;
+    float x = c < cols ? in[row * cols + c] : 0.f;
+    if (scale && c < cols) x *= scale[c];
     const T y = sp::from_float<T>(x);
     if (isfinite(x) && !isfinite(sp::to_float(y))) *overflow = 1;
     out[row * stride + c] = y;
@@ -44,7 +45,8 @@ __global__ void pack_kernel(const uint32_t *terms, const float *weights,
 }  // namespace
 
 sp_err sp_cuda_narrow(sp_cuda_type type, const float *in, int64_t n_rows, int cols,
-                      void *out, int stride, uint32_t *overflow, cudaStream_t stream) {
+                      const float *scale, void *out, int stride, uint32_t *overflow,
+                      cudaStream_t stream) {
   if (!in || !out || !overflow || n_rows < 0 || n_rows > INT32_MAX || cols < 1 ||
       stride < cols)
     return sp_fail(SP_EINVAL, "narrow: %lld rows of %d, stride %d", (long long)n_rows,
@@ -52,10 +54,10 @@ sp_err sp_cuda_narrow(sp_cuda_type type, const float *in, int64_t n_rows, int co
   if (n_rows == 0) return SP_OK;  // an empty grid is a launch error
   if (type == SP_CUDA_F16)
     narrow_kernel<<<unsigned(n_rows), kThreads, 0, stream>>>(
-        in, cols, static_cast<__half *>(out), stride, overflow);
+        in, cols, scale, static_cast<__half *>(out), stride, overflow);
   else
     narrow_kernel<<<unsigned(n_rows), kThreads, 0, stream>>>(
-        in, cols, static_cast<__nv_bfloat16 *>(out), stride, overflow);
+        in, cols, scale, static_cast<__nv_bfloat16 *>(out), stride, overflow);
   return sp_cuda_check(cudaGetLastError(), "narrow");
 }
 

@@ -1,4 +1,5 @@
-// kernels/cuda/matmul.cu - cuBLASLt behind one call: layouts, epilogues, algorithms kept.
+// kernels/cuda/matmul.cu - matrix products behind one call: which kernel takes them, and
+// cuBLASLt's layouts, epilogues and algorithms for those that are left to it.
 //
 // cuBLASLt counts columns first, so our row-major d = a w^T is its d^T = w a^T: its m is
 // our n, its n our m, and the bias runs down its columns.
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "kernels/cuda/common.cuh"
+#include "kernels/cuda/linear_sm90.cuh"
 
 namespace {
 
@@ -85,6 +87,7 @@ sp_err describe(const sp_cuda_matmul_args &x, int m, Product *p) {
 struct sp_cuda_matmul {
   cublasLtHandle_t lt;
   void *workspace;
+  int n_clusters;  // of the kernel of our own at a time; 0: the device lacks it
   int n_used;
   Slot slots[kMaxShapes];
 };
@@ -97,12 +100,18 @@ sp_err sp_cuda_matmul_create(sp_cuda_matmul **out) {
   if (!err)
     err =
         sp_cuda_check(cudaMalloc(&mm->workspace, kWorkspaceBytes), "cuBLASLt workspace");
+  if (!err)
+    err = sp_cuda_check(sp_linear::count_clusters(&mm->n_clusters), "matrix products");
   if (err) {
     sp_cuda_matmul_free(mm);
     return err;
   }
   *out = mm;
   return SP_OK;
+}
+
+bool sp_cuda_matmul_does_norms(const sp_cuda_matmul *mm) {
+  return mm->n_clusters > 0;
 }
 
 void sp_cuda_matmul_free(sp_cuda_matmul *mm) {
@@ -164,11 +173,28 @@ static bool args_ok(const sp_cuda_matmul_args *x) {
          sp::aligned16(x->bias) && !(x->accumulate && x->epilogue);
 }
 
+static bool norms_ok(const sp_cuda_matmul_args *x) {
+  const sp_cuda_matmul_residual *r = &x->residual;
+  if (r->x && x->norm.scales) return false;
+  if (!r->x) return x->norm.sums && sp::aligned16(x->norm.scales);
+  return r->scales && r->parts && !x->epilogue && sp::aligned16(r->x) &&
+         sp::aligned16(r->scales) && r->x != x->d;
+}
+
 sp_err sp_cuda_matmul_run(sp_cuda_matmul *mm, const sp_cuda_matmul_args *x,
                           cudaStream_t stream) {
   if (!args_ok(x))
     return sp_fail(SP_EINVAL, "matrix product: %d x %d x %d, strides %d, %d, %d", x->m,
                    x->n, x->k, x->lda, x->ldw, x->ldd);
+  const bool norms = x->norm.scales || x->residual.x;
+  if (norms && !norms_ok(x))
+    return sp_fail(SP_EINVAL, "matrix product: its LayerNorm or residual does not fit");
+  const bool own = x->path == SP_CUDA_MATMUL_OWN || norms;
+  if (own && !(mm->n_clusters > 0 && sp_linear::can_take(*x)))
+    return sp_fail(SP_EINVAL, "matrix product: not one for the kernel of our own");
+  if (own || (x->path == SP_CUDA_MATMUL_AUTO && mm->n_clusters > 0 &&
+              sp_linear::should_take(*x, mm->n_clusters)))
+    return sp_linear::run(*x, mm->n_clusters, stream);
   const cublasLtMatmulAlgo_t *algo;
   sp_err err = algorithm_for(mm, *x, &algo);
   if (err) return err;

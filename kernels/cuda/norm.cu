@@ -11,8 +11,9 @@ namespace {
 template <typename T, typename X, int kTeam, int kVecs>
 __global__ void __launch_bounds__(kTeam == 32 ? 128 : kTeam)
     norm_kernel(sp_cuda_norm_args a) {
-  const int r = sp::team_row<kTeam>();
+  int r = sp::team_row<kTeam>();
   if (r >= a.n_rows) return;
+  if (a.last_first) r = a.n_rows - 1 - r;
 
   const int64_t at = int64_t(r) * a.stride;
   const X *x = static_cast<const X *>(a.x) + at;

@@ -82,6 +82,9 @@ __device__ inline void barrier_expect(uint32_t bar, uint32_t bytes) {
                "r"(bytes)
                : "memory");
 }
+__device__ inline void barrier_arrive(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
 __device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
   asm volatile(
       "{\n"
@@ -94,9 +97,6 @@ __device__ inline void barrier_wait(uint32_t bar, uint32_t parity) {
       "}" ::"r"(bar),
       "r"(parity)
       : "memory");
-}
-__device__ inline void barrier_arrive(uint32_t bar) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }
 // Arrives at the barrier of the same place in block `rank` of the cluster. Not with
 // .release.cluster: that costs a membar for the whole GPU every time, and nothing was
@@ -112,6 +112,15 @@ __device__ inline void barrier_arrive_at(uint32_t bar, uint32_t rank) {
       : "memory");
 }
 
+// `bytes` from `from` to `to`, all three multiples of 16; they count at barrier `bar`.
+__device__ inline void bulk_load(uint32_t to, const void *from, uint32_t bytes,
+                                 uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+      "[%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(bar)
+      : "memory");
+}
 // The box of `map` that begins at element `k` of row `row`, asynchronously; its bytes count
 // at barrier `bar`.
 __device__ inline void tma_load(uint32_t to, const CUtensorMap *map, int k, int row,
@@ -130,6 +139,63 @@ __device__ inline void tma_load_all(uint32_t to, const CUtensorMap *map, int k, 
       ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
       "l"(map), "r"(k), "r"(row), "r"(bar), "h"(ranks)
       : "memory");
+}
+
+// The box of 64 elements by the map's rows that lies at `from` in shared memory, swizzled,
+// goes to element `k` of row `row`, asynchronously; what falls outside the matrix is left
+// out. To be committed and waited for by the same thread.
+__device__ inline void tma_store(const CUtensorMap *map, int k, int row, uint32_t from) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
+          map),
+      "r"(from), "r"(k), "r"(row)
+      : "memory");
+}
+__device__ inline void bulk_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until all but kPending of this thread's groups have been read from shared memory.
+template <int kPending>
+__device__ inline void bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+// What this thread has written to shared memory is seen by the copy engine and by wgmma.
+__device__ inline void async_proxy_fence() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// All 128 threads of warpgroup `group` meet (named barrier group + 1; 0 is __syncthreads()).
+__device__ inline void group_barrier(int group) {
+  asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+}
+// Four 8 x 8 matrices of 16-bit elements, held as mma holds them, written transposed: lane
+// 8 m + j gives the address of column j of matrix m, 16 bytes.
+__device__ inline void store_transposed(uint32_t to, const uint32_t *r) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+      : "memory");
+}
+
+// And back; or not transposed: lane 8 m + j gives the address of row j of matrix m.
+__device__ inline void load_matrices(uint32_t *r, uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(from)
+               : "memory");
+}
+__device__ inline void load_transposed(uint32_t (&r)[4], uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(from)
+               : "memory");
+}
+__device__ inline float4 load_float4(uint32_t from) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(from)
+               : "memory");
+  return x;
 }
 
 // A matrix of 128-byte rows in shared memory, swizzled in groups of eight rows.
