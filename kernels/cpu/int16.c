@@ -37,7 +37,8 @@ static float steps_of(const float *w, uint32_t k) {
     heaviest = sum > heaviest ? sum : heaviest;
   }
   if (!(largest > 0)) return 0;
-  return fminf(INT16_MAX / largest, most_sum / heaviest);
+  float most = floorf(most_sum * (largest / heaviest)); /* exact in rows of one weight */
+  return fminf(INT16_MAX, most) / largest;
 }
 
 void sp_int16_matrix_fill(sp_int16_matrix *m, uint32_t panel, const float *w) {

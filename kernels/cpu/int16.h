@@ -1,10 +1,10 @@
 /* kernels/cpu/int16.h - products of whole numbers of 16 bits, where the 8 bits of
- * kernels/cpu/int8.h lose too much: half their speed, a hundred times as fine.
+ * kernels/cpu/int8.h lose too much: half their speed, some fifty times as fine.
  *
  * A token x is stored as u = round(x / a), a = max|x| / 8191; a weight row w as
  * q = round(w / s), with the smallest s at which every q fits 16 bits and the sum of |q| over
  * any COLUMNS columns, times 8191, fits 32: for rows that look like a normal distribution q
- * reaches some 10,000. <x, w> = a s <u, q> to within the rounding: sums are exact over COLUMNS
+ * reaches some 5,000. <x, w> = a s <u, q> to within the rounding: sums are exact over COLUMNS
  * columns and then added in float32. */
 #ifndef SP_CPU_INT16_H
 #define SP_CPU_INT16_H
@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "kernels/cpu/panel.h"
 
-enum { SP_INT16_COLUMNS = 128, SP_INT16_TOKEN = 8191 };
+enum { SP_INT16_COLUMNS = 256, SP_INT16_TOKEN = 8191 };
 
 typedef struct sp_int16_matrix {
   uint32_t n, k;     /* rows, columns */
