@@ -195,8 +195,10 @@ static sp_err assemble(run *r, uint32_t slot, uint32_t first, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     struct text_range t;
     const text_ids *ids = ids_of(r->w, r->w->order[first + i].text, &t);
-    if (t.n) memcpy(s->ids + at, ids->ids + t.first, t.n * sizeof *s->ids);
-    fill_positions(&e->model->config, s->ids + at, t.n, s->positions + at);
+    if (t.n) { /* where no text has tokens, the slot may have no arrays */
+      memcpy(s->ids + at, ids->ids + t.first, t.n * sizeof *s->ids);
+      fill_positions(&e->model->config, s->ids + at, t.n, s->positions + at);
+    }
     s->starts[i] = at;
     s->pool_first[i] = t.pool_first;
     s->pool_end[i] = t.pool_end;
