@@ -64,14 +64,18 @@ static double product(const problem *p, size_t t, size_t j, double x_step, doubl
   return sum;
 }
 
+static sp_float32_matrix lay_out(const problem *p) {
+  sp_float32_matrix w;
+  assert_int_equal(sp_float32_matrix_new(p->n, p->k, &w), SP_OK);
+  for (uint32_t i = 0; i < w.n_panels; i++) sp_float32_matrix_fill(&w, i, panel_of(p, i));
+  return w;
+}
+
 static void float32_is_right_with_every_kernel(void **state) {
   (void)state;
   for (int s = 0; s < N_SHAPES; s++) {
     problem p = make(SHAPES[s].n, SHAPES[s].k, SHAPES[s].m);
-    sp_float32_matrix w;
-    assert_int_equal(sp_float32_matrix_new(p.n, p.k, &w), SP_OK);
-    for (uint32_t i = 0; i < w.n_panels; i++)
-      sp_float32_matrix_fill(&w, i, panel_of(&p, i));
+    sp_float32_matrix w = lay_out(&p);
     float *y = malloc(p.m * p.n * sizeof *y);
     for (int level = SP_CPU_PORTABLE; level <= (int)sp_cpu_detect(); level++) {
       const sp_float32_ops *ops = sp_float32_ops_at((sp_cpu_level)level);
@@ -97,10 +101,7 @@ static void raising_in_float32_finds_the_largest_product(void **state) {
   (void)state;
   for (int s = 0; s < N_SHAPES; s++) {
     problem p = make(SHAPES[s].n, SHAPES[s].k, SHAPES[s].m);
-    sp_float32_matrix w;
-    assert_int_equal(sp_float32_matrix_new(p.n, p.k, &w), SP_OK);
-    for (uint32_t i = 0; i < w.n_panels; i++)
-      sp_float32_matrix_fill(&w, i, panel_of(&p, i));
+    sp_float32_matrix w = lay_out(&p);
     for (int level = SP_CPU_PORTABLE; level <= (int)sp_cpu_detect(); level++)
       for (uint32_t i = 0; i < w.n_panels; i++) {
         float best[SP_PANEL];
