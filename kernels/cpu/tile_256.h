@@ -26,7 +26,10 @@ static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
     }
 #pragma GCC unroll 3
   for (int t = 0; t < m; t++)
-    for (int q = 0; q < 4; q++) PUT(&sums[t][8 * q], acc[t][q]);
+    for (int q = 0; q < 4; q++) {
+      __asm__("" : "+x"(acc[t][q])); /* as in tile_512.h */
+      PUT(&sums[t][8 * q], acc[t][q]);
+    }
 }
 
 static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
