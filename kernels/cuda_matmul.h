@@ -76,10 +76,11 @@ typedef struct sp_cuda_matmul_residual {
  * d     device [m, n], rows of ldd: `type`d, or f32 with `accumulate`, which adds the
  *       product to what is there
  *
- * GELU does not go with accumulate. Strides are multiples of 8, pointers 16-byte aligned, m 1 .. 2^30, n and k multiples
- * of 8. Sums are float32. The first product of a shape (m counted in steps of an eighth
- * of a power of two) asks cuBLASLt's heuristics on the host; later ones find the answer
- * kept. Queued on `stream`. Errors: EINVAL, ENOMEM, ECUDA. */
+ * GELU does not go with accumulate. Strides are multiples of 8, pointers 16-byte aligned,
+ * m 1 .. 2^30, n and k multiples of 8. Sums are float32. The first product of a shape that
+ * cuBLASLt takes (m counted in steps of an eighth of a power of two) asks its heuristics on
+ * the host; later ones find the answer kept. Queued on `stream`. Errors: EINVAL, ENOMEM,
+ * ECUDA. */
 typedef struct sp_cuda_matmul_args {
   sp_cuda_type type;
   const void *a, *w, *bias;

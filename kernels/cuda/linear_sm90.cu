@@ -508,24 +508,8 @@ sp_err make_maps(const sp_cuda_matmul_args &x, Maps *maps) {
 }  // namespace
 
 cudaError_t count_clusters(int *n_clusters) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {kCluster, 1, 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(kCluster);
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = kSharedBytes;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  *n_clusters = 0;
-  // In a build without sm_90a code the kernel is empty: it shows by its registers.
-  cudaFuncAttributes compiled;
-  const Kernel kernel = kernel_of<__half>(Kind::kPlain);
-  cudaError_t e = cudaFuncGetAttributes(&compiled, kernel);
-  if (e || compiled.numRegs < 100) return e;
-  e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           kSharedBytes);
-  return e ? e : cudaOccupancyMaxActiveClusters(n_clusters, kernel, &config);
+  const void *kernel = reinterpret_cast<const void *>(kernel_of<__half>(Kind::kPlain));
+  return sp_sm90::count_clusters(kernel, kCluster, kThreads, kSharedBytes, n_clusters);
 }
 
 bool can_take(const sp_cuda_matmul_args &x) {

@@ -472,25 +472,9 @@ size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters) {
 }
 
 cudaError_t wgmma_count_clusters(int *n_clusters) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {kCluster, 1, 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(kCluster);
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = kSharedBytes;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  const auto kernel = sm90_kernel<__nv_bfloat16, Output::kValues>;
-  // In a build without sm_90a code the kernel is empty: it shows by its registers.
-  cudaFuncAttributes compiled;
-  cudaError_t e = cudaFuncGetAttributes(&compiled, kernel);
-  if (e) return e;
-  *n_clusters = 0;
-  if (compiled.numRegs < 100) return cudaSuccess;
-  e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           kSharedBytes);
-  return e ? e : cudaOccupancyMaxActiveClusters(n_clusters, kernel, &config);
+  const void *kernel =
+      reinterpret_cast<const void *>(sm90_kernel<__nv_bfloat16, Output::kValues>);
+  return sp_sm90::count_clusters(kernel, kCluster, kThreads, kSharedBytes, n_clusters);
 }
 
 sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,

@@ -38,6 +38,29 @@ inline sp_err make_tensor_map(CUtensorMap *map, const void *data,
   return SP_OK;
 }
 
+// How many clusters of `kernel` run at a time; 0 in a build without sm_90a code, where the
+// kernel is empty: it shows by its registers.
+inline cudaError_t count_clusters(const void *kernel, unsigned cluster, unsigned threads,
+                                  size_t shared_bytes, int *n_clusters) {
+  *n_clusters = 0;
+  cudaFuncAttributes compiled;
+  cudaError_t e = cudaFuncGetAttributes(&compiled, kernel);
+  if (e || compiled.numRegs < 100) return e;
+  e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           int(shared_bytes));
+  if (e) return e;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {cluster, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(cluster);
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaOccupancyMaxActiveClusters(n_clusters, kernel, &config);
+}
+
 // Device code below exists where the target has it (and in the host's pass over it).
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
 #define SP_SM90 1
