@@ -4,8 +4,8 @@
  *   "k"            how many results, 1 .. SP_MAX_K
  *   "exact"        true: score every document
  *   "query_cut"    the query's strongest terms whose lists are read; 0: all
- *   "heap_factor"  a block is skipped when its estimate is below heap_factor times the k-th
- *                  score: larger skips more (Seismic's sense; OpenSearch's is the inverse)
+ *   "heap_factor"  a document is skipped when its estimate is below heap_factor times the
+ *                  k-th best: larger skips more (Seismic's sense; OpenSearch's is the inverse)
  *   "fields"       stored fields to return; missing: all
  *
  * Members that are not known are refused, and so are settings that would be ignored. */
