@@ -14,10 +14,10 @@
 
 enum { N_TERMS = 3000 };
 
-#ifdef __SANITIZE_ADDRESS__
-enum { IS_ASAN = 1 };
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { IS_SANITIZED = 1 };
 #else
-enum { IS_ASAN = 0 };
+enum { IS_SANITIZED = 0 };
 #endif
 
 /* Runs `f` in a process of its own; what it returns is the exit status. */
@@ -253,8 +253,8 @@ static int build_within_memory(void *arg) {
 }
 
 static void a_build_keeps_within_its_memory(void **state) {
-  if (IS_ASAN) {
-    print_message("skipped: the address sanitizer holds memory of its own\n");
+  if (IS_SANITIZED) {
+    print_message("skipped: a sanitizer holds memory of its own\n");
     skip();
   }
   build_job j = job_of(path_in(*state, "ix"), 0, 330000);
