@@ -24,6 +24,11 @@ done >texts.jsonl
 # without a model
 expect 0 "" "$spindle" encode --encoder lexical -o lexical.jsonl texts.jsonl
 [ "$(wc -l <lexical.jsonl)" = 300 ] || fail "lexical: not one line for each text"
+# the formats that keep texts have each one, with its title before it
+"$spindle" encode --encoder lexical --format seismic -o lexical.seismic texts.jsonl 2>/dev/null
+grep -q '"content": "Title 0 the heron"' lexical.seismic || fail "lexical: a text is lost"
+[ "$(grep -c '"content": ".*stone' lexical.seismic)" = "$(grep -c stone texts.jsonl)" ] ||
+  fail "lexical: texts are lost"
 expect 2 "expected --model or --encoder" "$spindle" encode texts.jsonl
 expect 2 "needs an index" "$spindle" encode --encoder lexical --query texts.jsonl
 expect 1 "no such model directory" "$spindle" encode --model nowhere texts.jsonl

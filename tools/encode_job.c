@@ -40,8 +40,12 @@ static sp_err put(void *context, const encode_record *r, const sp_vec *vector) {
     f->to_drop--;
     return SP_OK;
   }
-  const text_line line = {
-      .id = r->id, .n_id = r->n_id, .id_json = r->extra, .n_id_json = r->n_extra};
+  const text_line line = {.id = r->id,
+                          .n_id = r->n_id,
+                          .id_json = r->extra,
+                          .n_id_json = r->n_extra,
+                          .text = r->text,
+                          .n_text = r->n_text};
   sp_err err = vector_output_put(f->job->out, &line, vector);
   if (!err) sp_progress_set(&f->progress, ++f->n_done);
   return err;

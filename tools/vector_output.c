@@ -55,10 +55,10 @@ sp_err vector_output_open(const char *path, sp_vector_write_options options, boo
   return err;
 }
 
-static sp_err build_line(sp_buf *b, const text_line *id, const sp_vec *v) {
+static sp_err build_line(sp_buf *b, const text_line *line, const sp_vec *v) {
   sp_buf_clear(b);
   sp_err err = sp_buf_append_str(b, "{\"id\":");
-  if (!err) err = sp_buf_append(b, id->id_json, id->n_id_json);
+  if (!err) err = sp_buf_append(b, line->id_json, line->n_id_json);
   if (!err) err = sp_buf_append_str(b, ",\"terms\":[");
   for (uint32_t i = 0; i < v->n && !err; i++)
     err = sp_buf_printf(b, i ? ",%u" : "%u", v->terms[i]);
@@ -68,10 +68,11 @@ static sp_err build_line(sp_buf *b, const text_line *id, const sp_vec *v) {
   return err ? err : sp_buf_append_str(b, "]}\n");
 }
 
-sp_err vector_output_put(vector_output *o, const text_line *id, const sp_vec *v) {
+sp_err vector_output_put(vector_output *o, const text_line *line, const sp_vec *v) {
   if (o->writer)
-    return sp_vector_writer_put(o->writer, id->id, id->n_id, v, id->text, id->n_text);
-  sp_err err = build_line(&o->line, id, v);
+    return sp_vector_writer_put(o->writer, line->id, line->n_id, v, line->text,
+                                line->n_text);
+  sp_err err = build_line(&o->line, line, v);
   if (!err && fwrite(o->line.data, 1, o->line.n, o->f) != o->line.n)
     err = sp_fail_errno(errno, "%s: cannot write", o->path);
   return err;

@@ -22,8 +22,9 @@ typedef struct vector_output {
 sp_err vector_output_open(const char *path, sp_vector_write_options options, bool resume,
                           vector_output *out, uint64_t *n_there);
 
-/* Appends a vector. Id as in text_line. Errors: EIO, ENOMEM, EINVAL. */
-sp_err vector_output_put(vector_output *o, const text_line *id, const sp_vec *v);
+/* Appends a vector with the id and, where the format keeps it, the text of `line`.
+ * Errors: EIO, ENOMEM, EINVAL. */
+sp_err vector_output_put(vector_output *o, const text_line *line, const sp_vec *v);
 
 /* What was put is on its way to the disk when this returns. Errors: EIO. */
 sp_err vector_output_sync(vector_output *o);
