@@ -14,9 +14,8 @@ typedef struct cuda_work {
   void *x, *t;     /* [tokens, stride(D)] */
   float *stream;   /* [tokens, stride(D)] the residual stream of pre-norm models */
   void *wide;      /* queries, keys, values and context; or the feed-forward's inside */
-  float *parts,
-      *scales[2]; /* of LayerNorms that products do, as kernels/cuda_matmul.h says;
-                               NULL where none do */
+  /* Of LayerNorms that products do, as kernels/cuda_matmul.h says; NULL where none do. */
+  float *parts, *scales[2];
   float *rope[2]; /* tables of the two thetas, by kernels/cuda_activation.h */
   uint32_t rope_rows;
 } cuda_work;
