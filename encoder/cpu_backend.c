@@ -3,14 +3,15 @@
  * A layer is two jobs for the thread pool: attention, in pieces of a few queries, and all the
  * rest, in pieces of a block of tokens: such a block goes from the attention's output through
  * the feed-forward part to the next layer's queries, keys and values while it is in the
- * cache. Products with weights are kernels/cpu's own; the small ones of attention are OpenBLAS
- * calls within a piece, on one thread: OpenBLAS is set to one thread for the whole process
- * when a backend is made, since its threads and the pool's would multiply.
+ * cache. Its products are kernels/cpu's own. What is left to OpenBLAS, the weighing of found
+ * terms, is called on the pool's threads: it is set to one thread for the whole process when
+ * a backend is made, since its threads and the pool's would multiply.
  *
  * The precision "int8": with 8 bits for weights and activations alike, vectors of a trained
  * model of six layers were 3 % off (activations 2.4 %, weights 1.6 %, decoder 0.9 %), more
- * than the 1 % that is promised. So the layers' products are of 16-bit numbers, which VNNI
- * multiplies at half the rate; and 8 bits serve the decoder, half of the work, exactly:
+ * than the 1 % that is promised. So the layers' products, attention's among them, are of
+ * 16-bit numbers, which VNNI multiplies at half the rate; and 8 bits serve the decoder, half of the work,
+ * exactly:
  * with a margin for what they lose they only find the terms that may be positive, a few
  * hundred of 30,000, and float32 weighs those. */
 #include <cblas.h>
@@ -27,6 +28,7 @@
 #include "kernels/cpu/lm_head.h"
 
 enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192, GOOD_WINDOW = 512, WEIGH = 64 };
+enum { FEW_QUERIES = 64 };
 
 typedef struct buffer {
   float *data;
@@ -47,6 +49,7 @@ typedef struct cpu_backend {
   sp_backend base;
   cpu_network net;
   const sp_dense_ops *ops;
+  const sp_attention_ops *attention;
   const sp_float32_ops *float32;
   const sp_int16_ops *int16;
   const sp_int8_ops *int8;
@@ -207,7 +210,7 @@ static sp_err attend_piece(void *job, size_t piece, unsigned worker) {
                                           : b->batch->starts[q->text + 1] - start;
   float *scratch = b->scratch.data + worker * b->scratch_each;
   for (uint32_t h = 0; h < b->heads_per_piece; h++)
-    sp_attention_block(&a, b->ops, start, visible, head + h, q->first, q->n, scratch);
+    b->attention->attend(&a, start, visible, head + h, q->first, q->n, scratch);
   return SP_OK;
 }
 
@@ -286,12 +289,23 @@ static sp_err fill_rope(cpu_backend *b, int which, uint32_t n_rows) {
   return SP_OK;
 }
 
+/* Most queries in a piece: many, since each piece lays its keys out, but not so many that
+ * threads go without. */
+static uint32_t queries_in_piece(const cpu_backend *b) {
+  size_t rows = (size_t)b->batch->n_tokens * b->net.model->config.n_heads;
+  size_t pieces = 4 * (size_t)sp_pool_n_threads(b->pool);
+  uint32_t n = SP_ATTENTION_QUERIES;
+  while (n > FEW_QUERIES && rows / n < pieces) n /= 2;
+  return n;
+}
+
 /* Cuts the texts into blocks of queries; *longest is the longest text's tokens. */
 static sp_err cut_queries(cpu_backend *b, uint32_t *longest) {
   const sp_batch *batch = b->batch;
+  const uint32_t each = queries_in_piece(b);
   b->n_blocks = 0;
   *longest = 0;
-  size_t most = batch->n_tokens / SP_ATTENTION_BLOCK + batch->n_texts;
+  size_t most = batch->n_tokens / each + batch->n_texts;
   if (most > b->cap_blocks) {
     free(b->blocks);
     b->cap_blocks = 0;
@@ -302,10 +316,9 @@ static sp_err cut_queries(cpu_backend *b, uint32_t *longest) {
   for (uint32_t t = 0; t < batch->n_texts; t++) {
     uint32_t length = batch->starts[t + 1] - batch->starts[t];
     if (length > *longest) *longest = length;
-    for (uint32_t first = 0; first < length; first += SP_ATTENTION_BLOCK) {
+    for (uint32_t first = 0; first < length; first += each) {
       uint32_t left = length - first;
-      b->blocks[b->n_blocks++] =
-          (query_block){t, first, left < SP_ATTENTION_BLOCK ? left : SP_ATTENTION_BLOCK};
+      b->blocks[b->n_blocks++] = (query_block){t, first, left < each ? left : each};
     }
   }
   unsigned threads = sp_pool_n_threads(b->pool);
@@ -360,7 +373,7 @@ static sp_err prepare(cpu_backend *b) {
   if (err) return err;
   b->codes_each = net->quantized ? codes16_room(TOKEN_BLOCK, deepest) : 0;
   size_t blocks = (size_t)TOKEN_BLOCK * (2 * (size_t)net->d + widest) + b->codes_each;
-  size_t attention = sp_attention_scratch(longest),
+  size_t attention = sp_attention_scratch(net->model->config.head_dim),
          weighing = weigh_scratch(net, longest);
   size_t most = blocks > attention ? blocks : attention;
   b->scratch_each = ((most > weighing ? most : weighing) + 15) / 16 * 16;
@@ -535,6 +548,7 @@ sp_err sp_cpu_backend_new(const sp_model *m, const sp_backend_options *o,
   pthread_mutex_init(&b->lock, NULL);
   sp_cpu_level level = sp_cpu_detect();
   b->ops = sp_dense_ops_at(level);
+  b->attention = int8 ? sp_attention_int16_get(level) : sp_attention_float32_at(level);
   b->float32 = sp_float32_ops_at(level);
   b->int16 = sp_int16_ops_get(level);
   b->int8 = sp_int8_ops_get(level);

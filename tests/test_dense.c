@@ -1,10 +1,10 @@
-/* tests/test_dense.c - norms, activations, softmax, RoPE and attention of every processor
- * level against sums in double. */
+/* tests/test_dense.c - norms, activations and RoPE of every processor level against sums in
+ * double. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cpu/attention.h"
+#include "kernels/cpu/dense.h"
 #include "tests/harness.h"
 
 static uint64_t seed = 9;
@@ -135,24 +135,6 @@ static void gates_multiply_the_other_half(void **state) {
   }
 }
 
-static void softmax_sums_to_one_whatever_the_scale(void **state) {
-  (void)state;
-  FOR_EACH_LEVEL(ops)
-  for (int s = 0; s < N_WIDTHS; s++)
-    for (float scale = 0.125f; scale < 200; scale *= 40) {
-      size_t n = WIDTHS[s];
-      float *x = draw_array(n), *y = malloc(n * sizeof *y);
-      memcpy(y, x, n * sizeof *y);
-      ops->softmax(y, scale, n);
-      double max = -INFINITY, sum = 0;
-      for (size_t i = 0; i < n; i++) max = fmax(max, x[i]);
-      for (size_t i = 0; i < n; i++) sum += exp((double)scale * (x[i] - max));
-      for (size_t i = 0; i < n; i++)
-        expect_near(y[i], exp((double)scale * (x[i] - max)) / sum, 2e-5);
-      free(x), free(y);
-    }
-}
-
 static void rope_turns_pairs_of_the_two_halves(void **state) {
   (void)state;
   FOR_EACH_LEVEL(ops)
@@ -172,79 +154,6 @@ static void rope_turns_pairs_of_the_two_halves(void **state) {
   }
 }
 
-static bool sees(const sp_attention *a, long i, long j, long visible) {
-  long w = a->window;
-  if (j >= visible) return false;
-  if (a->causal) return j <= i && (!w || j > i - w);
-  return !w || labs(i - j) <= w;
-}
-
-/* One text of n tokens that begins at `start`, against sums in double. */
-static void check_attention(const sp_dense_ops *ops, sp_attention a, size_t start,
-                            uint32_t n, uint32_t visible) {
-  size_t d = a.head_dim, width = a.n_heads * d;
-  float *scratch = malloc(sp_attention_scratch(n) * sizeof *scratch);
-  for (uint32_t h = 0; h < a.n_heads; h++)
-    for (uint32_t first = 0; first < n; first += SP_ATTENTION_BLOCK) {
-      uint32_t here = n - first < SP_ATTENTION_BLOCK ? n - first : SP_ATTENTION_BLOCK;
-      sp_attention_block(&a, ops, start, visible, h, first, here, scratch);
-    }
-  free(scratch);
-  double *p = malloc(n * sizeof *p);
-  for (uint32_t h = 0; h < a.n_heads; h++) {
-    size_t g = h / (a.n_heads / a.n_kv_heads);
-    for (uint32_t i = 0; i < n; i++) {
-      double sum = 0;
-      for (uint32_t j = 0; j < n; j++) {
-        double score = 0;
-        for (size_t c = 0; c < d; c++)
-          score += (double)a.q[(start + i) * a.q_stride + h * d + c] *
-                   a.k[(start + j) * a.kv_stride + g * d + c];
-        p[j] = sees(&a, i, j, visible) ? exp(score / sqrt((double)d)) : 0;
-        sum += p[j];
-      }
-      for (size_t c = 0; c < d; c++) {
-        double want = 0;
-        for (uint32_t j = 0; j < n && sum > 0; j++)
-          want += p[j] / sum * a.v[(start + j) * a.kv_stride + g * d + c];
-        expect_near(a.out[(start + i) * width + h * d + c], want, 2e-5);
-      }
-    }
-  }
-  free(p);
-}
-
-static void attention_sees_what_it_may_and_nothing_else(void **state) {
-  (void)state;
-  static const struct {
-    uint32_t heads, kv_heads, d, window, n, visible;
-    bool causal;
-  } WAYS[] = {{2, 2, 8, 0, 1, 1, false},     {2, 2, 8, 0, 65, 65, false},
-              {3, 1, 5, 0, 130, 130, true},  {4, 2, 16, 16, 150, 150, true},
-              {2, 2, 6, 8, 200, 200, false}, {1, 1, 4, 3, 40, 10, false},
-              {2, 2, 8, 0, 24, 15, false},   {1, 1, 4, 1, 70, 70, true}};
-  for (size_t w = 0; w < sizeof WAYS / sizeof *WAYS; w++) {
-    size_t start = 7, tokens = start + WAYS[w].n;
-    size_t q_dim = WAYS[w].heads * WAYS[w].d, kv = WAYS[w].kv_heads * WAYS[w].d;
-    size_t stride = q_dim + 2 * kv;
-    float *qkv = draw_array(tokens * stride), *out = draw_array(tokens * q_dim);
-    sp_attention a = {.q = qkv,
-                      .k = qkv + q_dim,
-                      .v = qkv + q_dim + kv,
-                      .q_stride = stride,
-                      .kv_stride = stride,
-                      .out = out,
-                      .n_heads = WAYS[w].heads,
-                      .n_kv_heads = WAYS[w].kv_heads,
-                      .head_dim = WAYS[w].d,
-                      .causal = WAYS[w].causal,
-                      .window = WAYS[w].window};
-    FOR_EACH_LEVEL(ops)
-    check_attention(ops, a, start, WAYS[w].n, WAYS[w].visible);
-    free(qkv), free(out);
-  }
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(layer_norm_has_mean_shift_and_unit_variance),
@@ -252,9 +161,7 @@ int main(void) {
       cmocka_unit_test(activations_follow_their_formulas),
       cmocka_unit_test(activations_survive_the_largest_values),
       cmocka_unit_test(gates_multiply_the_other_half),
-      cmocka_unit_test(softmax_sums_to_one_whatever_the_scale),
       cmocka_unit_test(rope_turns_pairs_of_the_two_halves),
-      cmocka_unit_test(attention_sees_what_it_may_and_nothing_else),
   };
   return cmocka_run_group_tests_name("dense", tests, NULL, NULL);
 }

@@ -1,10 +1,24 @@
-/* kernels/cpu/attention.h - softmax attention over texts packed side by side, in float32.
+/* kernels/cpu/attention.h - softmax attention over texts packed side by side.
  *
  *   out[i, h] = sum over the visible j of softmax_j(<q[i, h], k[j, g]> / sqrt(d)) v[j, g]
  *
  * with g the key-value head that query head h shares (Ainslie et al., GQA, 2023). A text's
- * tokens see only their own text. One call does a block of queries of one head of one text, so
- * that a thread pool can share the work; logits are held for that block only. */
+ * tokens see only their own text. One call does some queries of one head of one text, so that
+ * a thread pool can share the work.
+ *
+ * Keys and values are laid out SP_ATTENTION_KEYS at a time; against those go 32 queries at a
+ * time, whose scores are all that is ever kept. Where a text has more keys, the sums so far
+ * are brought to the new largest score (Milakov and Gimelshein, Online normalizer calculation
+ * for softmax, 2018; Dao et al., FlashAttention, 2022). exp is off by 2.2e-7 of itself at
+ * most, below 2^-126 it is 0.
+ *
+ * In two formats. float32: products and sums in float32. int16: queries, keys, values and
+ * weights are rounded to whole numbers, whose products and sums are exact: a query or key to
+ * max|x| / 8191 of its own (5,792 at d = 64, so that d products fit 32 bits), a value to
+ * max|v| / 8191 of its column in the laid out keys, and a weight to 1 / S of the largest one,
+ * S the largest number up to 32767 at which S times the sum of the weights stays below
+ * 261,800: a few weights have 15 bits, many have fewer and their errors average out. The
+ * result is off by some 1e-3 of the largest value where scores are not far above 10. */
 #ifndef SP_CPU_ATTENTION_H
 #define SP_CPU_ATTENTION_H
 
@@ -12,9 +26,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/cpu/dense.h"
+#include "base/cpu.h"
 
-enum { SP_ATTENTION_BLOCK = 64 }; /* most queries in one call */
+enum {
+  SP_ATTENTION_QUERIES = 512, /* most in one call; few in many calls lay keys out anew */
+  SP_ATTENTION_KEYS = 512     /* laid out at a time; a multiple of four */
+};
 
 typedef struct sp_attention {
   /* Of the batch's first token; the heads of a token lie side by side, d values each. */
@@ -27,15 +44,29 @@ typedef struct sp_attention {
   uint32_t window;
 } sp_attention;
 
-/* Floats of scratch for texts of at most `longest` tokens. */
-size_t sp_attention_scratch(uint32_t longest);
+typedef struct sp_attention_ops {
+  const char *name; /* "avx512", "avx512-vnni", "avx2", "portable" */
 
-/* Queries first .. first+n-1 (n <= SP_ATTENTION_BLOCK) of head `head`, in the text that lies
- * at tokens start .. start+length-1; `first` counts from the text's start. Keys from
- * `visible` on (counted so too; <= length, > 0) are seen by nobody. A query that sees no key
- * gives zeros. Calls OpenBLAS. */
-void sp_attention_block(const sp_attention *a, const sp_dense_ops *ops, size_t start,
-                        uint32_t visible, uint32_t head, uint32_t first, uint32_t n,
-                        float *scratch);
+  /* Queries first .. first+n-1 (n <= SP_ATTENTION_QUERIES) of head `head`, in the text that
+   * lies at tokens start .. start+length-1; `first` counts from the text's start. Keys from
+   * `visible` on (counted so too; <= length, > 0) are seen by nobody and not read. A query
+   * that sees no key gives zeros. `scratch` is the caller's, as large as
+   * sp_attention_scratch() says, 64-byte aligned. */
+  void (*attend)(const sp_attention *a, size_t start, uint32_t visible, uint32_t head,
+                 uint32_t first, uint32_t n, float *scratch);
+} sp_attention_ops;
+
+/* Floats of scratch for heads of head_dim, whatever the texts' length. */
+size_t sp_attention_scratch(uint32_t head_dim);
+
+/* The operations in float32 of a level <= sp_cpu_detect(), and the best in int16 of this
+ * processor at or below `level`. Never NULL. */
+const sp_attention_ops *sp_attention_float32_at(sp_cpu_level level);
+const sp_attention_ops *sp_attention_int16_get(sp_cpu_level level);
+
+/* All that this processor can run, the portable ones first, for tests: number i, or NULL
+ * where it cannot; i < SP_ATTENTION_N_OPS. Even numbers are float32, odd ones int16. */
+enum { SP_ATTENTION_N_OPS = 6 };
+const sp_attention_ops *sp_attention_ops_at(int i);
 
 #endif

@@ -35,9 +35,6 @@ typedef struct sp_dense_ops {
    * move up. */
   void (*gated)(sp_dense_act act, const float *x, size_t m, size_t n, float *out);
 
-  /* x[i] = exp(scale * (x[i] - max)) / sum of those; n >= 1, scale > 0. */
-  void (*softmax)(float *x, float scale, size_t n);
-
   /* One token's heads, n_heads of d values: turns each pair (x[i], x[i + d/2]) by the angle
    * whose cosine and sine are cos[i], sin[i], i < d/2 (Su et al., RoFormer, 2021; the
    * half-split order of GPT-NeoX). */

@@ -148,20 +148,6 @@ static void gated(sp_dense_act act, const float *x, size_t m, size_t n, float *o
   }
 }
 
-static void softmax(float *x, float scale, size_t n) {
-  float max = x[0], sum = 0;
-#pragma omp simd reduction(max : max)
-  for (size_t i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < n; i++) {
-    x[i] = exp_of(scale * (x[i] - max));
-    sum += x[i];
-  }
-  float inverse = 1.0f / sum;
-#pragma omp simd
-  for (size_t i = 0; i < n; i++) x[i] *= inverse;
-}
-
 static void rope(float *x, const float *cosine, const float *sine, size_t n_heads,
                  size_t d) {
   size_t half = d / 2;
@@ -186,5 +172,5 @@ static void l2_normalize(float *x, size_t m, size_t n) {
 }
 
 extern const sp_dense_ops SP_DENSE_OPS_NAME;
-const sp_dense_ops SP_DENSE_OPS_NAME = {add,   layer_norm, rms_norm, activate,
-                                        gated, softmax,    rope,     l2_normalize};
+const sp_dense_ops SP_DENSE_OPS_NAME = {add,   layer_norm, rms_norm,    activate,
+                                        gated, rope,       l2_normalize};

@@ -14,7 +14,7 @@ enum { FLOAT32_TOKENS = TILE_TOKENS };
 
 static void tile(const float *panel, const float *x, size_t m, uint32_t k,
                  float sums[FLOAT32_TOKENS][SP_PANEL]) {
-  tile_512(panel, x, m, k, k * sizeof *x, sums);
+  tile_rows(panel, x, m, k, k * sizeof *x, sums[0], SP_PANEL);
 }
 
 #define FLOAT32_NAME sp_float32_avx512

@@ -15,7 +15,7 @@ enum { INT16_TOKENS = TILE_TOKENS };
 
 static void tile16(const int16_t *panel, const int16_t *u, size_t m, uint32_t columns,
                    size_t stride, float sums[INT16_TOKENS][SP_PANEL]) {
-  tile_512(panel, u, m, columns / 2, stride * sizeof *u, sums);
+  tile_rows(panel, u, m, columns / 2, stride * sizeof *u, sums[0], SP_PANEL);
 }
 
 #define INT16_NAME sp_int16_avx512vnni

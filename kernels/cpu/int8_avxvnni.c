@@ -13,7 +13,7 @@ enum { INT8_TOKENS = TILE_TOKENS };
 
 static void tile(const int8_t *panel, const uint8_t *u, size_t m, uint32_t k4,
                  int32_t sums[INT8_TOKENS][SP_PANEL]) {
-  tile_256(panel, u, m, k4 / 4, k4, sums);
+  tile_rows(panel, u, m, k4 / 4, k4, sums[0], SP_PANEL);
 }
 
 #define INT8_NAME sp_int8_avxvnni

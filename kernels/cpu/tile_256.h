@@ -6,13 +6,13 @@ enum { TILE_TOKENS = 3 };
 
 static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
     const void *panel_bytes, const void *token_bytes, const int m, uint32_t groups,
-    size_t stride, TILE_SUM sums[][SP_PANEL]) {
+    size_t stride, size_t step, TILE_SUM *sums, size_t ld) {
   const char *panel = panel_bytes, *u = token_bytes;
   TILE_REGISTER acc[TILE_TOKENS][4];
 #pragma GCC unroll 3
   for (int t = 0; t < m; t++)
     for (int q = 0; q < 4; q++) acc[t][q] = (TILE_REGISTER){0};
-  for (uint32_t g = 0; g < groups; g++, panel += 128, u += 4)
+  for (uint32_t g = 0; g < groups; g++, panel += 128, u += step)
 #pragma GCC unroll 4
     for (int q = 0; q < 4; q++) {
       const __m256i w =
@@ -28,26 +28,19 @@ static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
   for (int t = 0; t < m; t++)
     for (int q = 0; q < 4; q++) {
       __asm__("" : "+x"(acc[t][q])); /* as in tile_512.h */
-      PUT(&sums[t][8 * q], acc[t][q]);
+      PUT(sums + (size_t)t * ld + 8 * q, acc[t][q]);
     }
 }
 
-static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
-                                     uint32_t groups, size_t stride,
-                                     TILE_SUM sums[][SP_PANEL]) {
+static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of_any(
+    const void *panel, const void *u, size_t m, uint32_t groups, size_t stride,
+    size_t step, TILE_SUM *sums, size_t ld) {
   if (m == 3)
-    tile_of(panel, u, 3, groups, stride, sums);
+    tile_of(panel, u, 3, groups, stride, step, sums, ld);
   else if (m == 2)
-    tile_of(panel, u, 2, groups, stride, sums);
+    tile_of(panel, u, 2, groups, stride, step, sums, ld);
   else
-    tile_of(panel, u, 1, groups, stride, sums);
+    tile_of(panel, u, 1, groups, stride, step, sums, ld);
 }
 
-/* 1 <= m <= TILE_TOKENS, groups >= 1. */
-static void tile_256(const void *panel, const void *u, size_t m, uint32_t groups,
-                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
-  const volatile char *w = panel, *x = u;
-  (void)w[(size_t)128 * groups - 1];
-  (void)x[(m - 1) * stride + (size_t)4 * groups - 1];
-  tile_of_any(panel, u, m, groups, stride, sums);
-}
+#include "kernels/cpu/tile_ways.h"

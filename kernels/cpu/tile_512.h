@@ -3,20 +3,21 @@
  *
  * They define TILE_REGISTER, the type of sixteen sums; DOT(sums, token, weights), which adds
  * to each sum the product of one float, two numbers of 16 bits or four of 8; TILE_SUM, the
- * type of what is left of a sum; and PUT(at, sums), which leaves it at a TILE_SUM *. The panel lies in groups of four
- * bytes a row, 128 bytes a group; `stride` bytes from token to token. */
+ * type of what is left of a sum; and PUT(at, sums), which leaves it at a TILE_SUM *. The
+ * panel lies in groups of four bytes a row, 128 bytes a group; `stride` bytes from token to
+ * token, `step` from group to group of a token; sums of token t at sums + t * ld. */
 #include <string.h>
 
 enum { TILE_TOKENS = 12 };
 
 static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
     const void *panel_bytes, const void *token_bytes, const int m, uint32_t groups,
-    size_t stride, TILE_SUM sums[][SP_PANEL]) {
+    size_t stride, size_t step, TILE_SUM *sums, size_t ld) {
   const char *panel = panel_bytes, *u = token_bytes;
   TILE_REGISTER low[TILE_TOKENS], high[TILE_TOKENS];
 #pragma GCC unroll 12
   for (int t = 0; t < m; t++) low[t] = high[t] = (TILE_REGISTER){0};
-  for (uint32_t g = 0; g < groups; g++, panel += 128, u += 4) {
+  for (uint32_t g = 0; g < groups; g++, panel += 128, u += step) {
     const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
 #pragma GCC unroll 12
     for (int t = 0; t < m; t++) {
@@ -30,17 +31,17 @@ static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of(
 #pragma GCC unroll 12
   for (int t = 0; t < m; t++) {
     __asm__("" : "+v"(low[t]), "+v"(high[t])); /* lest gcc converts within the loop */
-    PUT(&sums[t][0], low[t]);
-    PUT(&sums[t][16], high[t]);
+    PUT(sums + (size_t)t * ld, low[t]);
+    PUT(sums + (size_t)t * ld + 16, high[t]);
   }
 }
 
-static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
-                                     uint32_t groups, size_t stride,
-                                     TILE_SUM sums[][SP_PANEL]) {
-#define TILE_CASE(n)                            \
-  case n:                                       \
-    tile_of(panel, u, n, groups, stride, sums); \
+static inline SP_UNCHECKED __attribute__((always_inline)) void tile_of_any(
+    const void *panel, const void *u, size_t m, uint32_t groups, size_t stride,
+    size_t step, TILE_SUM *sums, size_t ld) {
+#define TILE_CASE(n)                                      \
+  case n:                                                 \
+    tile_of(panel, u, n, groups, stride, step, sums, ld); \
     break
   switch (m) {
     TILE_CASE(1);
@@ -59,11 +60,4 @@ static SP_UNCHECKED void tile_of_any(const void *panel, const void *u, size_t m,
 #undef TILE_CASE
 }
 
-/* 1 <= m <= TILE_TOKENS, groups >= 1. */
-static void tile_512(const void *panel, const void *u, size_t m, uint32_t groups,
-                     size_t stride, TILE_SUM sums[][SP_PANEL]) {
-  const volatile char *w = panel, *x = u;
-  (void)w[(size_t)128 * groups - 1];
-  (void)x[(m - 1) * stride + (size_t)4 * groups - 1];
-  tile_of_any(panel, u, m, groups, stride, sums);
-}
+#include "kernels/cpu/tile_ways.h"
