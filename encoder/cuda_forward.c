@@ -134,15 +134,14 @@ static sp_err apply(pass *p, const cuda_linear *l, const void *in, const float *
   return sp_cuda_matmul_run(p->mm, &a, p->stream);
 }
 
-/* out = act(W in + b): GELU in either flavour is fused (kernels/cuda_matmul.h says why), the
- * others follow. */
+/* out = act(W in + b): GELU in either flavour is fused, the others follow. */
 static sp_err apply_act(pass *p, const cuda_linear *l, sp_activation act, const void *in,
                         const float *scales, void *out) {
   sp_cuda_matmul_args a = product(p, l, in, scales, out);
-  const bool gelu = act == SP_GELU_ERF || act == SP_GELU_TANH;
-  if (gelu) a.epilogue = SP_CUDA_FUSED_GELU;
+  if (act == SP_GELU_ERF) a.epilogue = SP_CUDA_FUSED_GELU;
+  if (act == SP_GELU_TANH) a.epilogue = SP_CUDA_FUSED_GELU_TANH;
   sp_err err = sp_cuda_matmul_run(p->mm, &a, p->stream);
-  if (err || gelu) return err;
+  if (err || a.epilogue != SP_CUDA_NO_ACT) return err;
   return sp_cuda_bias_act(p->net->type, act_of(act), out, NULL, p->n, l->n, p->stream);
 }
 

@@ -5,11 +5,10 @@
  * by cuBLASLt, or on Hopper by a kernel of our own, which does a residual and the LayerNorms
  * around a product too.
  *
- * GELU is the tanh approximation here, and stands for both flavours: over inputs from N(0, 1)
- * the relative L2 error against exact GELU is, in f16, 2.9e-4 by cuBLASLt, 4.0e-4 by our
- * kernel, which computes it in float16, and 3.2e-4 for exact GELU of rounded inputs in a
- * kernel of its own; in bf16 1.7e-3, 1.7e-3 and 2.6e-3. Our kernel cuts what is beyond
- * float16's range, 65,504, off before GELU. */
+ * GELU has two flavours, by the error function and by its published tanh approximation.
+ * cuBLASLt has the second only and takes it for both. Our kernel has both; where the rows of a
+ * are still to be normalised it computes them in float16 and cuts what is beyond its range,
+ * 65,504, off before. */
 #ifndef SP_CUDA_MATMUL_H
 #define SP_CUDA_MATMUL_H
 
@@ -32,7 +31,11 @@ void sp_cuda_matmul_free(sp_cuda_matmul *mm); /* NULL is fine */
 /* Can products take a LayerNorm and a residual in? It needs Hopper. */
 bool sp_cuda_matmul_does_norms(const sp_cuda_matmul *mm);
 
-typedef enum sp_cuda_epilogue { SP_CUDA_NO_ACT, SP_CUDA_FUSED_GELU } sp_cuda_epilogue;
+typedef enum sp_cuda_epilogue {
+  SP_CUDA_NO_ACT,
+  SP_CUDA_FUSED_GELU,
+  SP_CUDA_FUSED_GELU_TANH
+} sp_cuda_epilogue;
 
 /* Who computes: the faster one by a fixed rule, the same for the same shape; cuBLASLt; our
  * own kernel, which needs Hopper and takes products without `accumulate`. */

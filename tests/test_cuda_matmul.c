@@ -115,6 +115,55 @@ static void our_own_products_equal_plain_c(void **state) {
   sp_cuda_matmul_free(mm);
 }
 
+/* Products of zero with every bias from -4 to 4: what comes out is GELU alone. Where it is
+ * computed in float32 it is its flavour's, to 4e-5 and the rounding of x and y. */
+static void our_own_gelu_has_two_flavours(void **state) {
+  (void)state;
+  needs_device();
+  if (sp_cuda_capability() != 90) {
+    printf("skipped: no Hopper device\n");
+    skip();
+  }
+  enum { N = 512, K = 8 };
+  float nothing[N * K] = {0};
+  float x[N];
+  for (int i = 0; i < N; i++) x[i] = (float)(i - N / 2) / 64;
+  sp_cuda_matmul *mm;
+  expect_ok(sp_cuda_matmul_create(&mm));
+  void *a = rows_to_device(SP_CUDA_F16, nothing, 1, K, K),
+       *w = rows_to_device(SP_CUDA_F16, nothing, N, K, K),
+       *bias = rows_to_device(SP_CUDA_F16, x, 1, N, N), *d = device_bytes(N * 2, 0xff);
+  for (int tanh = 0; tanh < 2; tanh++) {
+    const sp_cuda_matmul_args args = {
+        .type = SP_CUDA_F16,
+        .a = a,
+        .w = w,
+        .bias = bias,
+        .d = d,
+        .m = 1,
+        .n = N,
+        .k = K,
+        .lda = K,
+        .ldw = K,
+        .ldd = N,
+        .epilogue = tanh ? SP_CUDA_FUSED_GELU_TANH : SP_CUDA_FUSED_GELU,
+        .path = SP_CUDA_MATMUL_OWN};
+    expect_ok(sp_cuda_matmul_run(mm, &args, NULL));
+    float *got = rows_from_device(SP_CUDA_F16, d, 1, N, N);
+    double apart = 0;
+    for (int i = 0; i < N; i++) {
+      const double y = plain_act(tanh ? SP_CUDA_GELU_TANH : SP_CUDA_GELU, x[i]);
+      const double other = plain_act(tanh ? SP_CUDA_GELU : SP_CUDA_GELU_TANH, x[i]);
+      assert_true(fabs(got[i] - y) <= 4.1e-5 + fabs(y) * 0x1p-11);
+      apart = fmax(apart, fabs(got[i] - other) - fabs(y) * 0x1p-11);
+    }
+    assert_true(apart > 3e-4); /* they differ by 4.7e-4 at most */
+    free(got);
+  }
+  cudaFree(a), cudaFree(w), cudaFree(bias), cudaFree(d);
+  sp_cuda_matmul_free(mm);
+}
+
 static void products_that_do_not_fit_are_refused(void **state) {
   (void)state;
   needs_device();
@@ -256,6 +305,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_equal_plain_c),
       cmocka_unit_test(our_own_products_equal_plain_c),
+      cmocka_unit_test(our_own_gelu_has_two_flavours),
       cmocka_unit_test(products_that_do_not_fit_are_refused),
       cmocka_unit_test(activations_equal_plain_c),
       cmocka_unit_test(rotary_positions_equal_plain_c),

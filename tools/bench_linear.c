@@ -1,5 +1,6 @@
 /* tools/bench_linear.c - bench_linear [ROUNDS]: an encoder layer's matrix products, our own
- * kernel beside cuBLASLt, on random data.
+ * kernel beside cuBLASLt, on random data. With GELU our own has the LayerNorm before it to do
+ * as well, as in a layer; its scales here change nothing.
  *
  * The two answers are compared first. Then all products of a type take turns, so that all
  * meet the card as warm as the others; medians over the rounds. */
@@ -9,6 +10,7 @@
 
 #include "base/half.h"
 #include "kernels/cuda_matmul.h"
+#include "kernels/cuda_norm_fold.h"
 
 typedef struct shape {
   const char *name;
@@ -19,7 +21,7 @@ typedef struct shape {
 static const shape SHAPES[] = {
     {"BERT-base, queries, keys, values", 32768, 2304, 768, SP_CUDA_NO_ACT},
     {"BERT-base, attention's output", 32768, 768, 768, SP_CUDA_NO_ACT},
-    {"BERT-base, up, GELU", 32768, 3072, 768, SP_CUDA_FUSED_GELU},
+    {"BERT-base, up, GELU", 32768, 3072, 768, SP_CUDA_FUSED_GELU_TANH},
     {"BERT-base, down", 32768, 768, 3072, SP_CUDA_NO_ACT},
     {"Mistral-7B, queries, keys, values", 8192, 6144, 4096, SP_CUDA_NO_ACT},
     {"Mistral-7B, gate and up", 8192, 28672, 4096, SP_CUDA_NO_ACT},
@@ -30,23 +32,27 @@ typedef struct bench {
   sp_cuda_matmul *mm;
   sp_cuda_type type;
   void *a, *w, *bias, *d[2];
+  float *scales, *sums; /* of a LayerNorm that changes nothing */
   cudaEvent_t begin, end;
 } bench;
 
 static sp_err run(const bench *b, const shape *s, sp_cuda_matmul_path path) {
-  const sp_cuda_matmul_args x = {.type = b->type,
-                                 .a = b->a,
-                                 .w = b->w,
-                                 .bias = b->bias,
-                                 .d = b->d[path == SP_CUDA_MATMUL_OWN],
-                                 .m = s->m,
-                                 .n = s->n,
-                                 .k = s->k,
-                                 .lda = s->k,
-                                 .ldw = s->k,
-                                 .ldd = s->n,
-                                 .epilogue = s->epilogue,
-                                 .path = path};
+  const bool norm = path == SP_CUDA_MATMUL_OWN && s->epilogue != SP_CUDA_NO_ACT;
+  const sp_cuda_matmul_args x = {
+      .type = b->type,
+      .a = b->a,
+      .w = b->w,
+      .bias = b->bias,
+      .d = b->d[path == SP_CUDA_MATMUL_OWN],
+      .m = s->m,
+      .n = s->n,
+      .k = s->k,
+      .lda = s->k,
+      .ldw = s->k,
+      .ldd = s->n,
+      .epilogue = s->epilogue,
+      .path = path,
+      .norm = {norm ? b->scales : NULL, norm ? b->sums : NULL}};
   return sp_cuda_matmul_run(b->mm, &x, NULL);
 }
 
@@ -149,7 +155,15 @@ static sp_err bench_type(bench *b, int rounds) {
   if (!err) err = fill(b->type, &b->bias, 28672, 1);
   for (int i = 0; i < 2 && !err; i++)
     err = sp_cuda_check(cudaMalloc(&b->d[i], (size_t)MOST * 2), "results");
+  const size_t pairs = 32768, sums = 3072 * sizeof(float);
+  if (!err)
+    err = sp_cuda_check(cudaMalloc((void **)&b->scales, pairs * 2 * sizeof(float)),
+                        "scales");
+  if (!err) err = sp_cuda_norm_scales(NULL, 768, (int)pairs, 0, b->scales, NULL, NULL);
+  if (!err) err = sp_cuda_check(cudaMalloc((void **)&b->sums, sums), "sums");
+  if (!err) err = sp_cuda_check(cudaMemset(b->sums, 0, sums), "sums");
   if (!err) err = race(b, rounds);
+  cudaFree(b->scales), cudaFree(b->sums);
   cudaFree(b->a), cudaFree(b->w), cudaFree(b->bias), cudaFree(b->d[0]), cudaFree(b->d[1]);
   return err;
 }

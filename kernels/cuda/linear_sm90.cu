@@ -58,8 +58,10 @@ static_assert(kSharedBytes <= 227 * 1024, "what a block can have");
 
 // What a kernel does besides product and bias.
 enum class Kind { kPlain, kGelu, kNormed, kNormedGelu, kResidual };
+// GELU of a layer's inner product is computed while a tile leaves, where it costs little; of
+// the one before the head, whose errors nothing averages out, in float32.
 template <Kind kKind>
-constexpr bool kHasGelu = kKind == Kind::kGelu || kKind == Kind::kNormedGelu;
+constexpr bool kGeluLeaving = kKind == Kind::kNormedGelu;
 template <Kind kKind>
 constexpr bool kIsNormed = kKind == Kind::kNormed || kKind == Kind::kNormedGelu;
 
@@ -71,6 +73,8 @@ struct Params {
   float2 *parts;
   int m, n, k, part_pitch;
   int n_pairs, n_tiles;  // pairs of feature tiles; clusters' tiles, pairs running fastest
+  float gelu[3];
+  uint32_t gelu2[3];  // the same as pairs of float16
   bool last_first;
 };
 
@@ -128,19 +132,37 @@ __device__ inline void produce(const Params &p, const Maps &maps, uint32_t share
   }
 }
 
-// GELU of two float16 numbers in its published tanh form, in their own arithmetic: half the
-// instructions and none of the registers that float32 would take.
-__device__ inline uint32_t gelu2(uint32_t packed) {
-  const __half2 x = *reinterpret_cast<const __half2 *>(&packed);
-  const __half2 slope = __hfma2(__hmul2(x, x), __float2half2_rn(0.0356774081f),
-                                __float2half2_rn(0.79788456f));
-  const __half2 u = __hmul2(x, slope), half = __hmul2(x, __float2half2_rn(0.5f));
+// GELU is x (1 + tanh u) / 2 with u = x (c[0] + c[1] s + c[2] s^2), s = x^2, in its published
+// tanh form, or with coefficients that follow the error function's within 4e-5 (fitted by a
+// search of the float16 grid). From kGeluEnd on the tanh is 1, and c[2] < 0 must not win.
+constexpr float kGeluErf[3] = {0.79736328f, 0.03717041f, -0.00038409233f};
+constexpr float kGeluTanh[3] = {0.79788456f, 0.0356774081f, 0.f};
+constexpr float kGeluEnd = 48.f;
+
+__device__ inline __half2 as_half2(uint32_t x) {
+  return *reinterpret_cast<const __half2 *>(&x);
+}
+
+// Of two float16 numbers, in their own arithmetic: half the instructions and none of the
+// registers that float32 would take.
+__device__ inline uint32_t gelu2(uint32_t packed, const Params &p) {
+  const __half2 x = as_half2(packed), half = __hmul2(x, __float2half2_rn(0.5f));
+  const __half2 s = __hmin2(__hmul2(x, x), __float2half2_rn(kGeluEnd));
+  const __half2 slope = __hfma2(s, __hfma2(s, as_half2(p.gelu2[2]), as_half2(p.gelu2[1])),
+                                as_half2(p.gelu2[0]));
+  const __half2 u = __hmul2(x, slope);
   uint32_t t;
   asm("tanh.approx.f16x2 %0, %1;"
       : "=r"(t)
       : "r"(*reinterpret_cast<const uint32_t *>(&u)));
-  const __half2 y = __hfma2(half, *reinterpret_cast<const __half2 *>(&t), half);
+  const __half2 y = __hfma2(half, as_half2(t), half);
   return *reinterpret_cast<const uint32_t *>(&y);
+}
+
+__device__ inline float gelu(float x, const Params &p) {
+  const float s = fminf(x * x, kGeluEnd);
+  const float u = x * (p.gelu[0] + s * (p.gelu[1] + s * p.gelu[2]));
+  return x - __fdividef(x, 1.f + __expf(2.f * u));
 }
 
 __device__ inline float2 unpack2(uint32_t x, __half) {
@@ -160,8 +182,8 @@ __device__ inline uint32_t hold(float lo, float hi) {
   return h;
 }
 template <typename T>
-__device__ inline uint32_t gelu_of_held(uint32_t held) {
-  const uint32_t y = gelu2(held);
+__device__ inline uint32_t gelu_of_held(uint32_t held, const Params &p) {
+  const uint32_t y = gelu2(held, p);
   if (std::is_same<T, __half>::value) return y;
   const float2 v = unpack2(y, __half());
   return sp::pack2(v.x, v.y, T());
@@ -263,7 +285,8 @@ __device__ inline void send_slice(const Results &r, const Params &p, const Maps 
 #pragma unroll
   for (int i = 0; i < kRegisters; i++) x[i] = r.packed[slice * kRegisters + i];
 #pragma unroll
-  for (int i = 0; i < kRegisters && kHasGelu<kKind>; i++) x[i] = gelu_of_held<T>(x[i]);
+  for (int i = 0; i < kRegisters && kGeluLeaving<kKind>; i++)
+    x[i] = gelu_of_held<T>(x[i], p);
   if (kResidual) {
     barrier_wait(place.residual + 8 * b, slice / kBuffers);
 #pragma unroll
@@ -336,7 +359,7 @@ struct Features {
 // Sums become results that wait. With a row x of `a` still to be normalised,
 // w ((x - mean) / std) = (w x) / std - (mean / std) (the sum of w's row).
 template <typename T, Kind kKind>
-__device__ inline void pack_results(Results &r, const float (&acc)[128],
+__device__ inline void pack_results(Results &r, const Params &p, const float (&acc)[128],
                                     const Features &f, uint32_t scales, int lane) {
 #pragma unroll
   for (int i = 0; i < kTokens / 8; i++) {
@@ -345,10 +368,12 @@ __device__ inline void pack_results(Results &r, const float (&acc)[128],
     if (kIsNormed<kKind>)
       s = load_float4(scales + (8 * i + 2 * (lane % 4)) * sizeof(float2));
 #pragma unroll
-    for (int e = 0; e < 2; e++)
-      r.packed[2 * i + e] =
-          hold<T, kHasGelu<kKind>>(x[2 * e] * s.x + (f.bias[e] - s.y * f.sum[e]),
-                                   x[2 * e + 1] * s.z + (f.bias[e] - s.w * f.sum[e]));
+    for (int e = 0; e < 2; e++) {
+      float lo = x[2 * e] * s.x + (f.bias[e] - s.y * f.sum[e]);
+      float hi = x[2 * e + 1] * s.z + (f.bias[e] - s.w * f.sum[e]);
+      if (kKind == Kind::kGelu) lo = gelu(lo, p), hi = gelu(hi, p);
+      r.packed[2 * i + e] = hold<T, kGeluLeaving<kKind>>(lo, hi);
+    }
   }
 }
 
@@ -390,7 +415,7 @@ __device__ inline void consume(const Params &p, const Maps &maps, uint32_t share
     if (thread < kCluster)
       barrier_arrive_at(shared + kEmpty + 8 * ((ring.stage + kStages - 1) % kStages),
                         thread);
-    pack_results<T, kKind>(results, acc, f, shared + kScales, thread % 32);
+    pack_results<T, kKind>(results, p, acc, f, shared + kScales, thread % 32);
     if (kIsNormed<kKind>) barrier_arrive(shared + kScalesEmpty);
     results.gamma[0] = f.gamma[0];
     results.gamma[1] = f.gamma[1];
@@ -458,7 +483,7 @@ Kernel kernel_of(Kind kind) {
 }
 
 Kind kind_of(const sp_cuda_matmul_args &x) {
-  const bool gelu = x.epilogue == SP_CUDA_FUSED_GELU;
+  const bool gelu = x.epilogue != SP_CUDA_NO_ACT;
   if (x.residual.x) return Kind::kResidual;
   if (x.norm.scales) return gelu ? Kind::kNormedGelu : Kind::kNormed;
   return gelu ? Kind::kGelu : Kind::kPlain;
@@ -487,6 +512,11 @@ Params params_of(const sp_cuda_matmul_args &x) {
   p.n_pairs = count_pairs(x.n);
   p.n_tiles = count_tiles(x);
   p.last_first = x.last_first;
+  for (int i = 0; i < 3; i++) {
+    p.gelu[i] = (x.epilogue == SP_CUDA_FUSED_GELU_TANH ? kGeluTanh : kGeluErf)[i];
+    const uint32_t bits = __half_as_ushort(__float2half_rn(p.gelu[i]));
+    p.gelu2[i] = bits << 16 | bits;
+  }
   return p;
 }
 

@@ -60,7 +60,7 @@ sp_err describe(const sp_cuda_matmul_args &x, int m, Product *p) {
   const cudaDataType_t type = x.type == SP_CUDA_F16 ? CUDA_R_16F : CUDA_R_16BF;
   const cublasOperation_t transposed = CUBLAS_OP_T;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  if (x.epilogue == SP_CUDA_FUSED_GELU)
+  if (x.epilogue != SP_CUDA_NO_ACT)
     epilogue = x.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
   else if (x.bias)
     epilogue = CUBLASLT_EPILOGUE_BIAS;
