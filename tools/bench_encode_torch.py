@@ -2,7 +2,9 @@
 """tools/bench_encode_torch.py - documents per second of `spindle encode`, end to end from JSON
 lines to a file of vectors, beside PyTorch with transformers on the same device and texts.
 
-    bench_encode_torch.py corpus.jsonl --model DIR --spindle build/release/bin/spindle
+    bench_encode_torch.py corpus.jsonl... --model DIR --spindle build/release/bin/spindle
+
+Several files are shuffled together, always in the same way.
 
 PyTorch runs as well as it can be made to: bf16, SDPA, torch.compile, batches of texts of
 similar length; its time begins with token ids in pinned memory and ends with the pooled dense
@@ -15,6 +17,7 @@ rate of an 8192^3 bf16 matrix product, measured in the same run.
 """
 import argparse
 import json
+import random
 import subprocess
 import tempfile
 import time
@@ -25,16 +28,18 @@ from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
                           AutoTokenizer)
 
 
-def read_texts(path, limit):
-    texts, lines = [], []
-    with open(path, encoding="utf-8") as f:
-        for line in f:
-            if len(lines) == limit:
-                break
-            doc = json.loads(line)
-            title = doc.get("title") or ""
-            texts.append((title + " " + doc["text"]).strip() if title else doc["text"])
-            lines.append(line)
+def read_texts(paths, limit):
+    lines, texts = [], []
+    for path in paths:
+        with open(path, encoding="utf-8") as f:
+            lines += (line.rstrip("\n") + "\n" for line in f)
+    if len(paths) > 1:
+        random.Random(1).shuffle(lines)
+    lines = lines[:limit]
+    for line in lines:
+        doc = json.loads(line)
+        title = doc.get("title") or ""
+        texts.append((title + " " + doc["text"]).strip() if title else doc["text"])
     return texts, lines
 
 
@@ -124,7 +129,7 @@ def time_spindle(a, lines, precision, out):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("corpus")
+    p.add_argument("corpus", nargs="+")
     p.add_argument("--model", required=True)
     p.add_argument("--spindle", required=True, help="the program")
     p.add_argument("--limit", type=int, default=1 << 40, help="documents for spindle")
