@@ -28,16 +28,7 @@ static sp_cpu_level ask_processor(void) {
 #endif
 }
 
-sp_cpu_level sp_cpu_detect(void) {
-  sp_cpu_level level = ask_processor();
-  const char *wanted = getenv("SPINDLE_CPU");
-  if (!wanted) return level;
-  for (int i = SP_CPU_PORTABLE; i < (int)level; i++)
-    if (strcmp(wanted, sp_cpu_level_name((sp_cpu_level)i)) == 0) return (sp_cpu_level)i;
-  return level;
-}
-
-const char *sp_cpu_level_name(sp_cpu_level level) {
+static const char *name_of(sp_cpu_level level) {
   switch (level) {
     case SP_CPU_AVX2:
       return "avx2";
@@ -47,4 +38,13 @@ const char *sp_cpu_level_name(sp_cpu_level level) {
       break;
   }
   return "portable";
+}
+
+sp_cpu_level sp_cpu_detect(void) {
+  sp_cpu_level level = ask_processor();
+  const char *wanted = getenv("SPINDLE_CPU");
+  if (!wanted) return level;
+  for (int i = SP_CPU_PORTABLE; i < (int)level; i++)
+    if (strcmp(wanted, name_of((sp_cpu_level)i)) == 0) return (sp_cpu_level)i;
+  return level;
 }

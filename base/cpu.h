@@ -14,6 +14,4 @@ typedef enum sp_cpu_level {
  * the answer on: it reads the environment. */
 sp_cpu_level sp_cpu_detect(void);
 
-const char *sp_cpu_level_name(sp_cpu_level level); /* "portable", "avx2", "avx512" */
-
 #endif

@@ -138,7 +138,7 @@ sp_err sp_builder_open(const char *path, const sp_build_options *options,
       sp_spool_remove(path);
       rmdir(path);
     }
-    sp_builder_leave(b);
+    release(b);
     return err;
   }
   *out = b;
@@ -313,10 +313,6 @@ static void remove_file(const char *dir, const char *name) {
   char *path = sp_path_join(dir, name);
   if (path) unlink(path);
   free(path);
-}
-
-void sp_builder_leave(sp_builder *b) {
-  if (b) release(b);
 }
 
 void sp_builder_abort(sp_builder *b) {

@@ -100,7 +100,4 @@ sp_err sp_builder_finish(sp_builder *b, sp_build_summary *summary);
 /* Gives up: a new index is removed, an old one is as it was. */
 void sp_builder_abort(sp_builder *b);
 
-/* Ends the builder but keeps what was done, for the next open() of the same build. */
-void sp_builder_leave(sp_builder *b);
-
 #endif
