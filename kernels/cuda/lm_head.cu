@@ -74,6 +74,7 @@ void cut(const sp_lm_texts *texts, Segment *segments, Tile *tiles, Call *call) {
         segments[call->n_segments++] = {texts->first[b], kNoText};
       segments[call->n_segments++] = {row = texts->end[b], b};
     }
+    segments[call->n_segments++] = {UINT32_MAX, kNoText};
     for (uint32_t row = s.begin; row < s.end; row += kUnit) {
       for (; segments[at].end <= row; at++) begin = segments[at].end;
       const uint32_t cols = s.end - row < 2 * kUnit ? s.end - row : 2 * kUnit;
@@ -106,7 +107,8 @@ sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
   const size_t n = texts->n;
   // At most: every text a stretch of its own, or with a gap before it.
   const size_t max_tiles = tiled ? call->n_tokens / kUnit + n : 0;
-  const size_t max_segments = tiled ? 2 * n : 0;
+  // The kernel may read one behind the last; the tiles lie at a multiple of 16 bytes.
+  const size_t max_segments = tiled ? 2 * n + 2 : 0;
   const size_t bytes = max_tiles * sizeof(Tile) + max_segments * sizeof(Segment) +
                        3 * n * sizeof(uint32_t);
   sp_lm_head::Upload *up;

@@ -35,7 +35,8 @@ struct Tile {
   uint32_t carried;  // 1: that segment begins before `row`
 };
 
-// Segments cover a stretch without holes: a text, or the rows between two texts.
+// Segments cover a stretch without holes: a text, or the rows between two texts. Behind them
+// lies one that has no end.
 struct Segment {
   uint32_t end;   // row
   uint32_t text;  // or kNoText

@@ -71,9 +71,11 @@ struct SharedMap {                       // addresses
   uint32_t results_full, results_empty;  // [kGroups][2] barriers each
 };
 
+// `offset`: of what this thread writes or reads of a segment.
 template <bool kAt>
-__device__ inline Results<kAt> results_of(const SharedMap &shared, int group) {
-  return Results<kAt>(shared.results + group * kResultBytes,
+__device__ inline Results<kAt> results_of(const SharedMap &shared, int group,
+                                          uint32_t offset) {
+  return Results<kAt>(shared.results + group * kResultBytes + offset,
                       shared.results_full + 16 * group,
                       shared.results_empty + 16 * group);
 }
@@ -154,7 +156,6 @@ class Consumer {
   const SharedMap &shared;
   const int group, thread, n_depths;
   Ring ring;
-  int held = -1;  // a stage in use by the products that are under way
   Pool<kAt> pool;
 
   // The products of the ring's stage are under way.
@@ -176,48 +177,38 @@ class Consumer {
   __device__ void wait_full() {
     barrier_wait(shared.full + 8 * ring.stage, ring.phase);
   }
-  // The products that used the held stage are done.
-  __device__ void hand_back() {
-    if (held >= 0 && thread < kCluster)
-      barrier_arrive_at(shared.empty + 8 * held, thread);
-  }
-  __device__ void advance() {
-    hand_back();
-    held = ring.stage;
+  // Waits for the products of the ring's stage, hands it back, and waits for the next one.
+  __device__ void finish_stage(bool more) {
+    const uint32_t used = ring.stage;
     ring.advance();
+    wgmma_wait<0>();
+    if (thread < kCluster) barrier_arrive_at(shared.empty + 8 * used, thread);
+    if (more) wait_full();
   }
   // What was left of the step before, and what comes next: while the tensor cores work.
-  __device__ bool look_ahead(Steps &steps, Step *step, Segment *lanes) {
+  __device__ bool look_ahead(Steps &steps, Step *step) {
     pool.end_step();
-    pool.begin_step(step->row, step->cols, step->segment, step->last, *lanes);
+    pool.begin_step(step->row, step->units, step->cols, step->segment, step->last);
     pool.wait_empty();
-    if (!steps.next(step)) return false;
-    *lanes = load_segment(p.call, step->segment + thread % 32);
-    return true;
+    return steps.next(step);
   }
 
   // A step, or as many as there are in a row of two units, the first stage of which has been
   // waited for. Is there another step after them? Its first stage has been waited for then.
   template <int kNUnits>
-  __device__ bool run_steps(Steps &steps, Step *step, Segment *lanes) {
+  __device__ bool run_steps(Steps &steps, Step *step) {
     float acc[128];
     bool more;
     do {
       multiply_stage<kNUnits>(acc, false);
-      advance();
-      more = look_ahead(steps, step, lanes);
+      more = look_ahead(steps, step);
+      finish_stage(true);
       for (int d = 1; d < n_depths; d++) {
-        wait_full();
         multiply_stage<kNUnits>(acc, true);
-        wgmma_wait<1>();  // the products before these are done
-        advance();
+        finish_stage(d + 1 < n_depths || more);
       }
-      if (more) wait_full();
-      wgmma_wait<0>();
-      hand_back();
-      held = -1;
-      pool.template unit<0>(acc);
-      if (kNUnits == 2) pool.template unit<1>(acc);
+      pool.template unit<0, kNUnits == 1>(acc);
+      if (kNUnits == 2) pool.template unit<1, true>(acc);
     } while (kNUnits == 2 && more && step->units == 2);
     return more;
   }
@@ -229,16 +220,15 @@ class Consumer {
         group(g),
         thread(t),
         n_depths(count_depths(params)),
-        pool(params.call, results_of<kAt>(map, g)) {}
+        // Term 16 warp + lane / 4, then the term 8 below; four lanes a term.
+        pool(params.call, results_of<kAt>(map, g, t / 32 * 256 + t % 32 * 4)) {}
 
   __device__ void run() {
     Steps steps(p);
     Step step;
     if (!steps.next(&step)) return;
-    Segment lanes = load_segment(p.call, step.segment + thread % 32);
     wait_full();
-    while (step.units == 2 ? run_steps<2>(steps, &step, &lanes)
-                           : run_steps<1>(steps, &step, &lanes)) {
+    while (step.units == 2 ? run_steps<2>(steps, &step) : run_steps<1>(steps, &step)) {
     }
     pool.end_step();
   }
@@ -265,7 +255,7 @@ template <Output kOutput>
 __device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t rank,
                               int group, int lane) {
   constexpr bool kAt = kOutput == Output::kArgmax;
-  Results<kAt> results = results_of<kAt>(shared, group);
+  Results<kAt> results = results_of<kAt>(shared, group, lane * 16);
   Steps steps(p);
   Step step;
   bool headless = false;  // the text began before the strip
@@ -276,22 +266,21 @@ __device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t
     const float bias[2] = {bias_of(p.sink, v), bias_of(p.sink, v + 32)};
     uint32_t from = 0;
     for (uint32_t i = step.segment; from < step.cols; i++) {
-      const Segment segment = load_segment(p.call, i);
+      const uint2 s = __ldg(reinterpret_cast<const uint2 *>(p.call.segments) + i);
+      const Segment segment = {s.x, s.y};
       const uint32_t end = segment.end - step.row;
       const bool goes_on = end > step.cols;
       from = min(end, step.cols);
       if (goes_on && !step.last) break;
       const bool cut = goes_on || headless;
       headless = false;
-      if (segment.text == kNoText) continue;
-
       if (results.count == 0) results.wait_full();
-      const uint32_t result = results.place() + lane * 16;
       float m[2];
       int32_t at[2];
-      join_four<kAt>(result, m, at);
-      join_four<kAt>(result + 512, m + 1, at + 1);
-      if (++results.count == results.kBatch) results.pass_on(results.empty);
+      join_four<kAt>(results.place, m, at);
+      join_four<kAt>(results.place + 512, m + 1, at + 1);
+      if (results.advance()) results.pass_on(results.empty);
+      if (segment.text == kNoText) continue;
 #pragma unroll
       for (int r = 0; r < 2; r++) {
         if (cut) {
@@ -332,15 +321,15 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
       barrier_init(shared.empty + 8 * i, kGroups * kCluster);
     }
     for (int i = 0; i < 2 * kGroups; i++) {
-      barrier_init(shared.results_full + 8 * i, 4);  // a consumer's warps
-      barrier_init(shared.results_empty + 8 * i, 1);
+      barrier_init(shared.results_full + 8 * i, 128);  // a consumer
+      barrier_init(shared.results_empty + 8 * i, 32);  // its finishing warp
     }
     barrier_init_fence();
   }
   cluster_sync();
   cudaTriggerProgrammaticLaunchCompletion();  // the kernels that follow wait for this one
 
-  const int group = threadIdx.x / 128, warp = threadIdx.x % 128 / 32;
+  const int group = uniform(threadIdx.x / 128), warp = uniform(threadIdx.x % 128 / 32);
   if (group == kGroups) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (warp < kGroups)

@@ -68,6 +68,10 @@ inline cudaError_t count_clusters(const void *kernel, unsigned cluster, unsigned
 __device__ inline uint32_t shared_address(const void *p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
+// The first lane's value: the compiler takes it for one that all lanes of a warp share.
+__device__ inline uint32_t uniform(uint32_t x) {
+  return __shfl_sync(0xffffffffu, x, 0);
+}
 __device__ inline void store_shared(uint32_t to, uint32_t x) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
 }
