@@ -13,12 +13,13 @@
  * most, below 2^-126 it is 0.
  *
  * In two formats. float32: products and sums in float32. int16: queries, keys, values and
- * weights are rounded to whole numbers, whose products and sums are exact: a query or key to
- * max|x| / 8191 of its own (5,792 at d = 64, so that d products fit 32 bits), a value to
- * max|v| / 8191 of its column in the laid out keys, and a weight to 1 / S of the largest one,
- * S the largest number up to 32767 at which S times the sum of the weights stays below
- * 261,800: a few weights have 15 bits, many have fewer and their errors average out. The
- * result is off by some 1e-3 of the largest value where scores are not far above 10. */
+ * weights are rounded to whole numbers, whose products and sums are exact. Keys and values
+ * have a step for each column of those that are laid out, max|x| / 8191 of it, for keys more
+ * where d products would not fit 31 bits (max|x| / 5792 at d = 64); a query, times the keys'
+ * steps, its own. A weight is rounded to 1 / S, S the largest number at which the largest
+ * weight is at most 32767 and their sum at most 261,800: few weights have 15 bits, many have
+ * less and their errors average out. The result is off by up to 3e-4 of the largest value
+ * where scores are at most some 8. */
 #ifndef SP_CPU_ATTENTION_H
 #define SP_CPU_ATTENTION_H
 

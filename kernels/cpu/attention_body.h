@@ -27,7 +27,6 @@ typedef struct head_work {
   float *out;
   size_t out_stride;
   uint32_t visible;
-  format format;
   attention_room room;
 } head_work;
 
@@ -59,7 +58,7 @@ static sight sight_of(const head_work *w, uint32_t first, uint32_t n) {
   return s;
 }
 
-/* 2^x for x <= 0, off by 2.2e-7 of itself at most: a whole power of two times a minimax
+/* 2^x for x up to about 0, off by 2.2e-7 of itself at most: a whole power of two times a minimax
  * polynomial (Remez) for the rest, |r| <= 1/2. */
 static inline float exp2_of(float x) {
   const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
@@ -82,40 +81,34 @@ static inline float larger(float a, float b) {
   return a > b ? a : b;
 }
 
-/* most[r] = the largest scaled score of query r; n, a multiple of four, keys. */
-static void find_tops(const attention_room *room, size_t key, size_t n,
-                      float most[SP_PANEL]) {
+/* most[r] = the largest score of query r; n, a multiple of four, keys. */
+static void find_tops(const float *s, size_t n, float most[SP_PANEL]) {
   for (int r = 0; r < SP_PANEL; r++) most[r] = -INFINITY;
-  for (size_t j = 0; j < n; j += 4) {
-    const float *s = room->scores + j * SP_PANEL;
-    const float a = key_scale(room, key + j), b = key_scale(room, key + j + 1),
-                c = key_scale(room, key + j + 2), d = key_scale(room, key + j + 3);
+  for (size_t j = 0; j < n; j += 4, s += 4 * SP_PANEL) {
 #pragma omp simd
     for (int r = 0; r < SP_PANEL; r++) {
-      float ab = larger(s[r] * a, s[SP_PANEL + r] * b);
-      float cd = larger(s[2 * SP_PANEL + r] * c, s[3 * SP_PANEL + r] * d);
+      float ab = larger(s[r], s[SP_PANEL + r]);
+      float cd = larger(s[2 * SP_PANEL + r], s[3 * SP_PANEL + r]);
       most[r] = larger(most[r], larger(ab, cd));
     }
   }
 }
 
-/* Scores become weights, 2^(score * factor - top); their sums and the largest of them. */
-static void weigh(const attention_room *room, size_t key, size_t n, const float *factors,
-                  const float *tops, float sums[SP_PANEL], float most[SP_PANEL]) {
+/* Scores become weights, 2^(score * factor - top), with their sums and the largest of them:
+ * not quite 1 where the product was rounded for `top`. */
+static void weigh(float *s, size_t n, const float *factors, const float *tops,
+                  float sums[SP_PANEL], float most[SP_PANEL]) {
   for (int r = 0; r < SP_PANEL; r++) sums[r] = most[r] = 0;
-  for (size_t j = 0; j < n; j += 4) {
-    float *s = room->scores + j * SP_PANEL;
-    const float a = key_scale(room, key + j), b = key_scale(room, key + j + 1),
-                c = key_scale(room, key + j + 2), d = key_scale(room, key + j + 3);
+  for (size_t j = 0; j < n; j += 4, s += 4 * SP_PANEL) {
 #pragma omp simd
     for (int r = 0; r < SP_PANEL; r++) {
-      float x = exp2_of(s[r] * a * factors[r] - tops[r]);
-      float y = exp2_of(s[SP_PANEL + r] * b * factors[r] - tops[r]);
-      float z = exp2_of(s[2 * SP_PANEL + r] * c * factors[r] - tops[r]);
-      float w = exp2_of(s[3 * SP_PANEL + r] * d * factors[r] - tops[r]);
-      s[r] = x, s[SP_PANEL + r] = y, s[2 * SP_PANEL + r] = z, s[3 * SP_PANEL + r] = w;
-      sums[r] += (x + y) + (z + w);
-      most[r] = larger(most[r], larger(larger(x, y), larger(z, w)));
+      float a = exp2_of(s[r] * factors[r] - tops[r]);
+      float b = exp2_of(s[SP_PANEL + r] * factors[r] - tops[r]);
+      float c = exp2_of(s[2 * SP_PANEL + r] * factors[r] - tops[r]);
+      float d = exp2_of(s[3 * SP_PANEL + r] * factors[r] - tops[r]);
+      s[r] = a, s[SP_PANEL + r] = b, s[2 * SP_PANEL + r] = c, s[3 * SP_PANEL + r] = d;
+      sums[r] += (a + b) + (c + d);
+      most[r] = larger(most[r], larger(larger(a, b), larger(c, d)));
     }
   }
 }
@@ -176,18 +169,20 @@ static void add_values(const head_work *w, uint32_t first, uint32_t n, size_t ke
 }
 
 /* The block's queries, turned; what a score is to be multiplied by to be a power of two. */
-static void load_queries(const head_work *w, uint32_t first, uint32_t n, uint32_t groups,
+static void load_queries(const head_work *w, uint32_t first, uint32_t n,
                          float factors[SP_PANEL]) {
   const sp_attention *a = w->a;
   const attention_room *room = &w->room;
-  const float scale = 1.44269504f / sqrtf((float)a->head_dim);
-  for (uint32_t r = 0; r < n; r++)
-    factors[r] = scale * load_row(&w->format, w->q + (first + r) * a->q_stride,
-                                  a->head_dim, room->rows + r * room->words);
-  for (uint32_t r = n; r < SP_PANEL; r++) factors[r] = scale;
-  memset(room->rows + n * room->words, 0,
-         (SP_PANEL - n) * room->words * sizeof *room->rows);
-  transpose_to_panel(room->rows, room->words, groups, room->queries);
+  const size_t d = a->head_dim;
+  for (uint32_t r = 0; r < SP_PANEL; r++) {
+    float *row = room->rows + r * room->words;
+    const size_t have = r < n ? d : 0;
+    memcpy(row, w->q + (first + (r < n ? r : 0)) * a->q_stride, have * sizeof *row);
+    memset(row + have, 0, (room->words - have) * sizeof *row);
+    factors[r] = 1.44269504f / sqrtf((float)d);
+  }
+  transpose_to_panel(room->rows, room->words, d, room->queries);
+  finish_queries(room, a->head_dim, factors);
 }
 
 /* A block of queries, `at` the piece's first ones, against the laid out keys
@@ -204,10 +199,10 @@ static void attend_block(const head_work *w, uint32_t first, uint32_t n, uint32_
   float factors[SP_PANEL], tops[SP_PANEL], sums[SP_PANEL], most[SP_PANEL];
   float scales[SP_PANEL], keep[SP_PANEL], add[SP_PANEL];
 
-  load_queries(w, first, n, groups, factors);
+  load_queries(w, first, n, factors);
   score(w, key, to - chunk - key, groups);
   mask(&s, chunk + (uint32_t)key, to, room->scores);
-  find_tops(room, key, n_keys, most);
+  find_tops(room->scores, n_keys, most);
   for (uint32_t r = 0; r < SP_PANEL; r++) {
     const float before = r < n ? room->tops[at + r] : -INFINITY;
     const float top = larger(before, most[r] * factors[r]);
@@ -215,8 +210,8 @@ static void attend_block(const head_work *w, uint32_t first, uint32_t n, uint32_
     keep[r] = exp2_of(before - tops[r]);
     if (r < n) room->tops[at + r] = top;
   }
-  weigh(room, key, n_keys, factors, tops, sums, most);
-  load_weights(room->scores, n_keys, sums, most, scales);
+  weigh(room->scores, n_keys, factors, tops, sums, most);
+  finish_weights(room->scores, n_keys, sums, most, scales);
   for (uint32_t r = 0; r < n; r++) {
     const float before = room->totals[at + r] * keep[r], total = before + sums[r];
     room->totals[at + r] = total;
@@ -224,18 +219,6 @@ static void attend_block(const head_work *w, uint32_t first, uint32_t n, uint32_
     add[r] = total > 0 ? scales[r] / total : 0;
   }
   add_values(w, first, n, key, n_keys, keep, add);
-}
-
-/* Keys and values [chunk, end). */
-static void load_keys(const head_work *w, uint32_t chunk, uint32_t end) {
-  const sp_attention *a = w->a;
-  const attention_room *room = &w->room;
-  const size_t n = end - chunk;
-  for (size_t j = 0; j < n; j++)
-    room->key_scales[j] = load_row(&w->format, w->k + (chunk + j) * a->kv_stride,
-                                   a->head_dim, room->keys + j * room->words);
-  for (size_t j = n; j < (n + 3) / 4 * 4; j++) room->key_scales[j] = 1;
-  load_values(w->v + chunk * a->kv_stride, a->kv_stride, n, a->head_dim, room);
 }
 
 static void attend(const sp_attention *a, size_t start, uint32_t visible, uint32_t head,
@@ -248,7 +231,6 @@ static void attend(const sp_attention *a, size_t start, uint32_t visible, uint32
                        .out = a->out + (start * a->n_heads + head) * d,
                        .out_stride = a->n_heads * d,
                        .visible = visible,
-                       .format = format_of(a->head_dim),
                        .room = attention_room_at(scratch, a->head_dim)};
   uint32_t from, to, ignored;
   visible_keys(a, first, visible, &from, &ignored);
@@ -259,7 +241,9 @@ static void attend(const sp_attention *a, size_t start, uint32_t visible, uint32
   }
   for (uint32_t chunk = from, end; chunk < to; chunk = end) {
     end = to - chunk < SP_ATTENTION_KEYS ? to : chunk + SP_ATTENTION_KEYS;
-    load_keys(&w, chunk, end);
+    const size_t at = chunk * a->kv_stride, n_keys = end - chunk;
+    load_keys(w.k + at, a->kv_stride, n_keys, a->head_dim, &w.room);
+    load_values(w.v + at, a->kv_stride, n_keys, a->head_dim, &w.room);
     for (uint32_t i = 0; i < n; i += SP_PANEL)
       attend_block(&w, first + i, n - i < SP_PANEL ? n - i : SP_PANEL, i, chunk, end);
   }

@@ -6,28 +6,14 @@
 
 enum { WORD_NUMBERS = 1 };
 
-typedef struct format {
-  char nothing;
-} format;
-
-static format format_of(uint32_t d) {
-  (void)d;
-  return (format){0};
+/* Rows of n keys. */
+static void load_keys(const float *k, size_t stride, size_t n, uint32_t d,
+                      const attention_room *r) {
+  for (size_t j = 0; j < n; j++)
+    memcpy(r->keys + j * r->words, k + j * stride, d * sizeof *k);
 }
 
-/* Writes a query or key as words; gives what they are to be multiplied by. */
-static float load_row(const format *f, const float *x, uint32_t d, float *row) {
-  (void)f;
-  memcpy(row, x, d * sizeof *row);
-  return 1;
-}
-
-static inline float key_scale(const attention_room *r, size_t key) {
-  (void)r, (void)key;
-  return 1;
-}
-
-/* Panels of n keys and some zeros behind them, up to a multiple of four. */
+/* Panels of n keys' values and some zeros behind them, up to a multiple of four. */
 static void load_values(const float *v, size_t stride, size_t n, uint32_t d,
                         const attention_room *r) {
   const size_t fours = (n + 3) / 4 * 4;
@@ -48,10 +34,13 @@ static inline float value_scale(const attention_room *r, size_t column) {
   return 1;
 }
 
-/* Makes the weights of n keys, whose sums and largest are given, words of SP_PANEL tokens;
- * gives what the products are to be multiplied by. */
-static void load_weights(float *weights, size_t n, const float *sums, const float *most,
-                         float *scales) {
+static void finish_queries(const attention_room *room, uint32_t d, float *factors) {
+  (void)room, (void)d, (void)factors;
+}
+
+/* Gives what the products of weights are to be multiplied by. */
+static void finish_weights(float *weights, size_t n, const float *sums, const float *most,
+                           float *scales) {
   (void)weights, (void)n, (void)sums, (void)most;
   for (int r = 0; r < SP_PANEL; r++) scales[r] = 1;
 }

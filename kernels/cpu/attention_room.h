@@ -16,13 +16,13 @@ typedef struct attention_room {
   float *rows;       /* [PANEL, words] the queries of a block, */
   float *queries;    /* [words, PANEL] the same turned */
   float *keys;       /* [KEYS, words] */
-  float *key_scales; /* [KEYS] */
+  float *key_scales; /* [head_dim rounded up to PANEL] of columns */
   float *values;     /* [head_dim / PANEL, KEYS, PANEL], in int16 half as many rows */
-  float *value_scales; /* [head_dim rounded up to PANEL] */
+  float *value_scales; /* the same */
   float *scores;       /* [KEYS, PANEL]: a row for each key, a column for each query */
-  float *tops,
-      *totals;     /* [QUERIES] largest score and sum of weights of the keys so far */
-  size_t n_floats; /* in all */
+  float *tops;         /* [QUERIES] largest score of the keys so far */
+  float *totals;       /* [QUERIES] sum of their weights */
+  size_t n_floats;     /* in all */
 } attention_room;
 
 static inline attention_room attention_room_at(float *scratch, uint32_t head_dim) {
@@ -35,7 +35,7 @@ static inline attention_room attention_room_at(float *scratch, uint32_t head_dim
   } parts[] = {{&r.rows, SP_PANEL * words},
                {&r.queries, words * SP_PANEL},
                {&r.keys, SP_ATTENTION_KEYS * words},
-               {&r.key_scales, SP_ATTENTION_KEYS},
+               {&r.key_scales, columns},
                {&r.values, SP_ATTENTION_KEYS * columns},
                {&r.value_scales, columns},
                {&r.scores, (size_t)SP_ATTENTION_KEYS * SP_PANEL},
