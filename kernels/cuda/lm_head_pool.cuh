@@ -110,8 +110,8 @@ class Pool {
   const Call &call;
   // Of the step:
   uint32_t row;
-  // A segment that ends at column `due` or before is put at the step's end. 0: the stretch
-  // ends within the step.
+  // A segment that ends at column `due` or before is put at the step's end. 0: none is, as the
+  // stretch ends within the step, or no step has begun.
   int due = 0;
   // The current segment's end, as a column, and that of the one after it.
   int stop = 1, next_stop;

@@ -329,6 +329,7 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
   cluster_sync();
   cudaTriggerProgrammaticLaunchCompletion();  // the kernels that follow wait for this one
 
+  // Without uniform() every branch from here on is compiled for warps that part at it.
   const int group = uniform(threadIdx.x / 128), warp = uniform(threadIdx.x % 128 / 32);
   if (group == kGroups) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
