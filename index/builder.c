@@ -109,6 +109,26 @@ static sp_err take_up(sp_builder *b) {
   return SP_OK;
 }
 
+static void release(sp_builder *b) {
+  if (b->batch.txn) mdb_txn_abort(b->batch.txn);
+  sp_build_forward_close(b);
+  sp_store_close(&b->store);
+  sp_pool_free(b->pool);
+  sp_spool_close(&b->spool);
+  sp_spool_state_free(&b->state);
+  sp_buf_free(&b->base_contract);
+  sp_buf_free(&b->base_encoder);
+  free(b->live.bits);
+  free(b->live.before);
+  free(b->query_weight);
+  free(b->half);
+  free(b->source);
+  free(b->path);
+  if (b->statm_fd >= 0) close(b->statm_fd);
+  if (b->dir_fd >= 0) close(b->dir_fd); /* and gives the lock back */
+  free(b);
+}
+
 sp_err sp_builder_open(const char *path, const sp_build_options *options,
                        sp_builder **out) {
   *out = NULL;
@@ -287,26 +307,6 @@ static sp_err build(sp_builder *b) {
   if (!err) err = sp_build_write_lists(b);
   if (!err) err = sp_build_commit(b);
   return err;
-}
-
-static void release(sp_builder *b) {
-  if (b->batch.txn) mdb_txn_abort(b->batch.txn);
-  sp_build_forward_close(b);
-  sp_store_close(&b->store);
-  sp_pool_free(b->pool);
-  sp_spool_close(&b->spool);
-  sp_spool_state_free(&b->state);
-  sp_buf_free(&b->base_contract);
-  sp_buf_free(&b->base_encoder);
-  free(b->live.bits);
-  free(b->live.before);
-  free(b->query_weight);
-  free(b->half);
-  free(b->source);
-  free(b->path);
-  if (b->statm_fd >= 0) close(b->statm_fd);
-  if (b->dir_fd >= 0) close(b->dir_fd); /* and gives the lock back */
-  free(b);
 }
 
 static void remove_file(const char *dir, const char *name) {
