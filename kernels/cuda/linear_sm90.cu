@@ -78,6 +78,12 @@ struct Params {
   bool last_first;
 };
 
+// GELU is x (1 + tanh u) / 2 with u = x (c[0] + c[1] s + c[2] s^2), s = x^2, in its published
+// tanh form, or with coefficients that follow the error function's within 4e-5 (fitted by a
+// search of the float16 grid). From kGeluEnd on the tanh is 1, and c[2] < 0 must not win.
+constexpr float kGeluErf[3] = {0.79736328f, 0.03717041f, -0.00038409233f};
+constexpr float kGeluTanh[3] = {0.79788456f, 0.0356774081f, 0.f};
+
 struct Maps {
   CUtensorMap w, a, d, residual;
 };
@@ -132,11 +138,6 @@ __device__ inline void produce(const Params &p, const Maps &maps, uint32_t share
   }
 }
 
-// GELU is x (1 + tanh u) / 2 with u = x (c[0] + c[1] s + c[2] s^2), s = x^2, in its published
-// tanh form, or with coefficients that follow the error function's within 4e-5 (fitted by a
-// search of the float16 grid). From kGeluEnd on the tanh is 1, and c[2] < 0 must not win.
-constexpr float kGeluErf[3] = {0.79736328f, 0.03717041f, -0.00038409233f};
-constexpr float kGeluTanh[3] = {0.79788456f, 0.0356774081f, 0.f};
 constexpr float kGeluEnd = 48.f;
 
 __device__ inline __half2 as_half2(uint32_t x) {
