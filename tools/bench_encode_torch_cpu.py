@@ -88,7 +88,7 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(a.threads)
 
-    texts, lines = read_texts(a.corpus, 1 << 40)
+    texts, lines = read_texts([a.corpus], 1 << 40)
     step = max(1, len(texts) // a.texts)
     texts, lines = texts[::step][:a.texts], lines[::step][:a.texts]
     tokenizer = AutoTokenizer.from_pretrained(a.model)
