@@ -18,7 +18,7 @@
  * where d products would not fit 31 bits (max|x| / 5792 at d = 64); a query, times the keys'
  * steps, its own. A weight is rounded to 1 / S, S the largest number at which the largest
  * weight is at most 32767 and their sum at most 261,800: few weights have 15 bits, many have
- * less and their errors average out. The result is off by up to 3e-4 of the largest value
+ * less and their errors average out. The result is off by up to 4e-4 of the largest value
  * where scores are at most some 8. */
 #ifndef SP_CPU_ATTENTION_H
 #define SP_CPU_ATTENTION_H
