@@ -452,7 +452,7 @@ __global__ void SP_LINEAR_CLUSTER __launch_bounds__(kThreads, 1)
   }
   cluster_sync();
 
-  const int group = threadIdx.x / 128;
+  const int group = uniform(threadIdx.x / 128);
   if (group == kGroups) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     if (threadIdx.x == kGroups * 128) produce<kKind>(p, maps, shared, rank);
