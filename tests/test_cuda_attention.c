@@ -136,6 +136,57 @@ static void tokens_that_nobody_attends_to_are_left_out(void **state) {
   check_all_heads(2, 2, -1, -1, true);
 }
 
+/* Attention of the texts `lens` over the first rows of `in`, bidirectional, 2 heads of 64. */
+static uint16_t *attend(const void *in, const int32_t *lens, int n_seqs,
+                        int32_t max_len) {
+  enum { D = 64, HEADS = 2, WIDTH = HEADS * D };
+  int32_t starts[8] = {0};
+  for (int b = 0; b < n_seqs; b++) starts[b + 1] = starts[b] + lens[b];
+  const size_t bytes = (size_t)starts[n_seqs] * WIDTH * sizeof(uint16_t);
+  void *starts_d = to_device(starts, sizeof starts), *out = device_bytes(bytes, 0xff);
+  const uint16_t *q = in;
+  const sp_cuda_attention_args args = {.type = SP_CUDA_F16,
+                                       .q = q,
+                                       .k = q + WIDTH,
+                                       .v = q + 2 * WIDTH,
+                                       .out = out,
+                                       .starts = starts_d,
+                                       .stride = 3 * WIDTH,
+                                       .out_stride = WIDTH,
+                                       .n_seqs = n_seqs,
+                                       .max_len = max_len,
+                                       .n_heads = HEADS,
+                                       .n_kv_heads = HEADS,
+                                       .head_dim = D,
+                                       .left = -1,
+                                       .right = -1,
+                                       .scale = 0.125f};
+  expect_ok(sp_cuda_attention(&args, NULL));
+  uint16_t *got = malloc(bytes);
+  assert_non_null(got);
+  from_device(got, out, bytes);
+  cudaFree(starts_d), cudaFree(out);
+  return got;
+}
+
+static void a_text_is_the_same_in_every_company(void **state) {
+  (void)state;
+  needs_device();
+  static const int32_t TEXTS[] = {72, 300, 128, 5, 129};
+  enum { N = sizeof TEXTS / sizeof *TEXTS, TOKENS = 72 + 300 + 128 + 5 + 129, ROW = 128 };
+  float *x = random_floats((size_t)TOKENS * 3 * ROW, 1.5f, 5);
+  uint16_t *in = rows_to_device(SP_CUDA_F16, x, TOKENS, 3 * ROW, 3 * ROW);
+  uint16_t *all = attend(in, TEXTS, N, 300);
+  for (int b = 0, at = 0; b < N; at += TEXTS[b++]) {
+    uint16_t *alone = attend(in + (size_t)at * 3 * ROW, &TEXTS[b], 1, TEXTS[b]);
+    assert_memory_equal(alone, all + (size_t)at * ROW,
+                        (size_t)TEXTS[b] * ROW * sizeof *alone);
+    free(alone);
+  }
+  cudaFree(in);
+  free(x), free(all);
+}
+
 static void heads_that_do_not_fit_are_refused(void **state) {
   (void)state;
   char *p = (char *)64; /* never read */
@@ -167,6 +218,7 @@ int main(void) {
       cmocka_unit_test(causal_windows_equal_plain_c),
       cmocka_unit_test(local_windows_equal_plain_c),
       cmocka_unit_test(tokens_that_nobody_attends_to_are_left_out),
+      cmocka_unit_test(a_text_is_the_same_in_every_company),
       cmocka_unit_test(heads_that_do_not_fit_are_refused),
   };
   return cmocka_run_group_tests_name("cuda_attention", tests, NULL, NULL);
