@@ -10,10 +10,9 @@
  * The precision "int8": with 8 bits for weights and activations alike, vectors of a trained
  * model of six layers were 3 % off (activations 2.4 %, weights 1.6 %, decoder 0.9 %), more
  * than the 1 % that is promised. So the layers' products, attention's among them, are of
- * 16-bit numbers, which VNNI multiplies at half the rate; and 8 bits serve the decoder, half of the work,
- * exactly:
- * with a margin for what they lose they only find the terms that may be positive, a few
- * hundred of 30,000, and float32 weighs those. */
+ * 16-bit numbers, which VNNI multiplies at half the rate; and 8 bits serve the decoder, half
+ * of the work, exactly: with a margin for what they lose they only find the terms that may be
+ * positive, a few hundred of 30,000, and float32 weighs those. */
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>
@@ -28,7 +27,7 @@
 #include "kernels/cpu/lm_head.h"
 
 enum { TOKEN_BLOCK = 128, GOOD_BATCH = 8192, GOOD_WINDOW = 512, WEIGH = 64 };
-enum { FEW_QUERIES = 64 };
+enum { FEW_QUERIES = 64 }; /* of a piece of attention: fewer pay for no thread */
 
 typedef struct buffer {
   float *data;

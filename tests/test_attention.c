@@ -124,6 +124,13 @@ static void expect_answer(const problem *p, const sp_attention_ops *ops, double 
   }
 }
 
+static void check(problem *p, uint32_t piece) {
+  FOR_EACH_KERNEL(ops) {
+    run(p, ops, piece);
+    expect_answer(p, ops, ROOM);
+  }
+}
+
 static const struct {
   uint32_t heads, kv_heads, d, window, n, visible;
   bool causal;
@@ -156,10 +163,7 @@ static void attention_sees_what_it_may_and_nothing_else(void **state) {
   (void)state;
   for (int i = 0; i < N_SHAPES; i++) {
     problem p = make_shape(i);
-    FOR_EACH_KERNEL(ops) {
-      run(&p, ops, SP_ATTENTION_QUERIES);
-      expect_answer(&p, ops, ROOM);
-    }
+    check(&p, SP_ATTENTION_QUERIES);
     drop(&p);
   }
 }
@@ -170,11 +174,7 @@ static void pieces_of_any_size_give_the_same(void **state) {
   for (int i = 0; i < N_SHAPES; i++) {
     if (SHAPES[i].n > 200) continue;
     problem p = make_shape(i);
-    FOR_EACH_KERNEL(ops)
-    for (size_t s = 0; s < sizeof PIECES / sizeof *PIECES; s++) {
-      run(&p, ops, PIECES[s]);
-      expect_answer(&p, ops, ROOM);
-    }
+    for (size_t s = 0; s < sizeof PIECES / sizeof *PIECES; s++) check(&p, PIECES[s]);
     drop(&p);
   }
 }
@@ -195,10 +195,7 @@ static void scores_far_apart_leave_the_largest(void **state) {
     size_t best = growing ? N - 1 : 0;
     for (size_t i = 0; i < (size_t)N * 4; i++)
       p.want[i] = p.qkv[(START + best) * stride + 8 + i % 4];
-    FOR_EACH_KERNEL(ops) {
-      run(&p, ops, SP_ATTENTION_QUERIES);
-      expect_answer(&p, ops, ROOM);
-    }
+    check(&p, SP_ATTENTION_QUERIES);
     drop(&p);
   }
 }

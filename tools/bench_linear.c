@@ -1,6 +1,7 @@
 /* tools/bench_linear.c - bench_linear [ROUNDS]: an encoder layer's matrix products, our own
  * kernel beside cuBLASLt, on random data. With GELU our own has the LayerNorm before it to do
- * as well, as in a layer; its scales here change nothing.
+ * as well, as in a layer; its scales here change nothing. GELU is the tanh form, which both
+ * have.
  *
  * The two answers are compared first. Then all products of a type take turns, so that all
  * meet the card as warm as the others; medians over the rounds. */

@@ -177,7 +177,7 @@ static void load_queries(const head_work *w, uint32_t first, uint32_t n,
   for (uint32_t r = 0; r < SP_PANEL; r++) {
     float *row = room->rows + r * room->words;
     const size_t have = r < n ? d : 0;
-    memcpy(row, w->q + (first + (r < n ? r : 0)) * a->q_stride, have * sizeof *row);
+    if (r < n) memcpy(row, w->q + (first + r) * a->q_stride, d * sizeof *row);
     memset(row + have, 0, (room->words - have) * sizeof *row);
     factors[r] = 1.44269504f / sqrtf((float)d);
   }

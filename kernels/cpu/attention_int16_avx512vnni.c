@@ -1,4 +1,5 @@
-/* kernels/cpu/attention_int16_avx512vnni.c - kernels/cpu/attention.h in int16 with AVX-512 VNNI (vpdpwssd). */
+/* kernels/cpu/attention_int16_avx512vnni.c - kernels/cpu/attention.h in int16 with AVX-512
+ * VNNI (vpdpwssd). */
 #include <immintrin.h>
 
 #include "kernels/cpu/attention_int16.h"
