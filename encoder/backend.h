@@ -69,6 +69,7 @@ struct sp_backend {
   uint32_t
       batch_tokens; /* tokens that make a good batch here, if the caller has no wish */
   uint32_t window;  /* texts to tokenize, sort and cut into batches together; >= 1 */
+  uint32_t at_once; /* rows of batches that keep the device busy; >= 1 */
 };
 
 /* Each reads the weights it needs from `m`, which must outlive the backend. Errors:

@@ -543,7 +543,7 @@ sp_err sp_cpu_backend_new(const sp_model *m, const sp_backend_options *o,
     return sp_fail(SP_EINVAL, "the CPU computes in f32 or int8, not in %s", precision);
   cpu_backend *b = calloc(1, sizeof *b);
   if (!b) return sp_fail(SP_ENOMEM, "CPU backend: out of memory");
-  b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH, GOOD_WINDOW};
+  b->base = (sp_backend){&CPU_OPS, int8 ? "int8" : "f32", GOOD_BATCH, GOOD_WINDOW, 1};
   pthread_mutex_init(&b->lock, NULL);
   sp_cpu_level level = sp_cpu_detect();
   b->ops = sp_dense_ops_at(level);

@@ -422,7 +422,7 @@ sp_err sp_cuda_backend_new(const sp_model *m, const sp_backend_options *o,
     return sp_fail(SP_ECUDA, "no CUDA device of compute capability 8.0 or newer");
   cuda_backend *b = calloc(1, sizeof *b);
   if (!b) return sp_fail(SP_ENOMEM, "CUDA backend: out of memory");
-  b->base = (sp_backend){&CUDA_OPS, NULL, GOOD_BATCH, GOOD_WINDOW};
+  b->base = (sp_backend){&CUDA_OPS, NULL, GOOD_BATCH, GOOD_WINDOW, 2};
   b->max_tokens = o->max_tokens;
   pthread_mutex_init(&b->lock, NULL);
   sp_err err = sp_cuda_check(

@@ -49,6 +49,10 @@ uint32_t sp_encoder_window(const sp_encoder *e) {
   return e->ops->window ? e->ops->window(e) : 1;
 }
 
+uint32_t sp_encoder_at_once(const sp_encoder *e) {
+  return e->ops->at_once ? e->ops->at_once(e) : 1;
+}
+
 uint32_t sp_encoder_token_dim(const sp_encoder *e) {
   return e->ops->token_dim ? e->ops->token_dim(e) : 0;
 }

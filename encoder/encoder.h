@@ -70,8 +70,8 @@ uint32_t sp_encoder_n_terms(const sp_encoder *e);
 /* Encodes n texts into out[n] ({0} or reused; the caller frees them). A document's vector
  * is final only after sp_encoder_finish_document(). The same text gives the same vector
  * whatever stands beside it, to within the rounding of another order of summation (see
- * sp_encoder_window()). Documents: one call at a time. Queries: any number of threads at
- * once. Errors: ENOMEM, ECUDA, EINVAL. */
+ * sp_encoder_window()). Threads: sp_encoder_at_once() calls with documents at once, any
+ * number with queries. Errors: ENOMEM, ECUDA, EINVAL. */
 sp_err sp_encoder_encode(sp_encoder *e, sp_side side, const sp_text *texts, size_t n,
                          sp_vec *out);
 
@@ -80,6 +80,10 @@ sp_err sp_encoder_encode(sp_encoder *e, sp_side side, const sp_text *texts, size
  * long as each call but the last takes a multiple of this. Only a device that runs out of
  * memory, where batches become smaller, is an exception. */
 uint32_t sp_encoder_window(const sp_encoder *e);
+
+/* Calls with documents that may be made at once, each from its own thread, and that keep the
+ * device busy: 2 where it can work for one while the other cuts and tokenizes, else 1. */
+uint32_t sp_encoder_at_once(const sp_encoder *e);
 
 /* Lexical weights depend on the whole collection: encode gives a document's term
  * frequencies, observe counts it into the statistics (sign +1) or out of them (-1), and

@@ -22,6 +22,7 @@ typedef struct sp_encoder_ops {
   void (*finish_document)(const sp_encoder *e, sp_vec *v);               /* nothing */
   bool (*query_weights)(const sp_encoder *e, float *weight);             /* false */
   uint32_t (*window)(const sp_encoder *e);                               /* 1 */
+  uint32_t (*at_once)(const sp_encoder *e);                              /* 1 */
   uint32_t (*token_dim)(const sp_encoder *e);                            /* 0 */
   sp_err (*encode_tokens)(sp_encoder *e, sp_side side, const sp_text *texts, size_t n,
                           sp_vec *vectors, sp_token_rows *out); /* EINVAL */

@@ -24,8 +24,9 @@ static void neural_free(sp_encoder *base) {
   sp_pool_free(e->pool);
   free(e->dir);
   free(e->idf);
+  pthread_mutex_destroy(&e->pool_lock);
   pthread_mutex_destroy(&e->lock);
-  pthread_cond_destroy(&e->slot_free);
+  pthread_cond_destroy(&e->run_ended);
   free(e);
 }
 
@@ -57,6 +58,11 @@ static sp_err neural_encode(sp_encoder *base, sp_side side, const sp_text *texts
 
 static uint32_t neural_window(const sp_encoder *base) {
   return ((const neural *)base)->window;
+}
+
+static uint32_t neural_at_once(const sp_encoder *base) {
+  const uint32_t n = ((const neural *)base)->backend->at_once;
+  return n < DOCUMENT_RUNS ? n : DOCUMENT_RUNS;
 }
 
 static uint32_t neural_token_dim(const sp_encoder *base) {
@@ -151,6 +157,7 @@ static const sp_encoder_ops NEURAL_OPS = {.tag = 'm',
                                           .save = neural_save,
                                           .query_weights = neural_query_weights,
                                           .window = neural_window,
+                                          .at_once = neural_at_once,
                                           .token_dim = neural_token_dim,
                                           .encode_tokens = neural_encode_tokens};
 
@@ -257,8 +264,9 @@ sp_err sp_encoder_open(const char *dir, const sp_encoder_options *options,
   neural *e = calloc(1, sizeof *e);
   if (!e) return sp_fail(SP_ENOMEM, "%s: out of memory", dir);
   e->base.ops = &NEURAL_OPS;
+  pthread_mutex_init(&e->pool_lock, NULL);
   pthread_mutex_init(&e->lock, NULL);
-  pthread_cond_init(&e->slot_free, NULL);
+  pthread_cond_init(&e->run_ended, NULL);
   sp_err err = open_parts(e, dir, options ? options : &defaults);
   if (err)
     neural_free(&e->base);

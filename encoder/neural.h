@@ -17,8 +17,13 @@
 
 enum { NEURAL_WINDOW = 4096 }; /* most texts in a window */
 
-/* Slots 0 and 1 take turns with documents, the others are lent to queries. */
-enum { DOCUMENT_SLOTS = 2, QUERY_SLOTS = 2, N_SLOTS = DOCUMENT_SLOTS + QUERY_SLOTS };
+/* A call with documents has two of the backend's slots, which take turns, one with queries has
+ * one. So many calls run at once, the next waits. */
+enum { DOCUMENT_RUNS = 2, RUN_SLOTS = 2, QUERY_RUNS = 2 };
+enum {
+  DOCUMENT_SLOTS = DOCUMENT_RUNS * RUN_SLOTS,
+  N_SLOTS = DOCUMENT_SLOTS + QUERY_RUNS
+};
 
 /* Ids side by side, and what the batch must know of each text. */
 typedef struct text_ids {
@@ -53,7 +58,8 @@ typedef struct neural {
   sp_query_table table;                /* weights NULL: none */
   bool use_table;                      /* for queries */
   sp_backend *backend;
-  sp_pool *pool;       /* tokenizes documents */
+  sp_pool *pool; /* tokenizes documents, a window at a time */
+  pthread_mutex_t pool_lock;
   uint32_t max_length; /* ids of a text */
   uint32_t top_k;      /* 0: all */
   float threshold;
@@ -68,9 +74,9 @@ typedef struct neural {
   uint32_t mask_id;
 
   slot_state slots[N_SLOTS];
-  pthread_mutex_t lock; /* of query_slot_taken and of batch_tokens */
-  pthread_cond_t slot_free;
-  bool query_slot_taken[QUERY_SLOTS];
+  pthread_mutex_t lock; /* of batch_tokens and of what follows */
+  pthread_cond_t run_ended;
+  bool document_run[DOCUMENT_RUNS], query_run[QUERY_RUNS]; /* true: under way */
 } neural;
 
 /* What a call wants of each text. */

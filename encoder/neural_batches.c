@@ -13,7 +13,7 @@ enum { PIECE = 64, N_PIECES = NEURAL_WINDOW / PIECE };
 
 /* A window's ids, one text_ids for each piece of texts that a thread tokenized. */
 typedef struct window {
-  const neural *e;
+  neural *e;
   const wish *w;
   const sp_text *texts;
   size_t n;
@@ -58,10 +58,13 @@ static int longest_first(const void *a, const void *b) {
 static void tokenize_window(window *w) {
   size_t pieces = (w->n + PIECE - 1) / PIECE;
   w->err = SP_OK;
-  if (w->w->side == SP_DOCUMENT)
+  if (w->w->side == SP_DOCUMENT) {
+    pthread_mutex_lock(&w->e->pool_lock);
     w->err = sp_pool_run(w->e->pool, pieces, tokenize_piece, w);
-  else /* any number of threads may come with queries: each does its own */
+    pthread_mutex_unlock(&w->e->pool_lock);
+  } else { /* any number of threads may come with queries: each does its own */
     for (size_t i = 0; i < pieces && !w->err; i++) w->err = tokenize_piece(w, i, 0);
+  }
   if (w->err) {
     strncpy(w->message, sp_err_message(), sizeof w->message - 1);
     return;
@@ -94,7 +97,7 @@ static sp_err end_window(window *w) {
   return w->err ? sp_fail(w->err, "%s", w->message) : SP_OK;
 }
 
-static window *new_window(const neural *e, const wish *w) {
+static window *new_window(neural *e, const wish *w) {
   window *new = calloc(1, sizeof *new);
   if (new) {
     new->e = e;
@@ -177,7 +180,7 @@ typedef struct run {
   sp_token_rows *rows; /* or NULL */
   struct under_way {
     uint32_t first, n;
-  } pending[DOCUMENT_SLOTS]; /* ranges of `order` in each slot; n 0: free */
+  } pending[RUN_SLOTS]; /* ranges of `order` in each slot; n 0: free */
 } run;
 
 /* Puts the texts order[first .. first+n-1] into the slot's arrays. */
@@ -326,23 +329,24 @@ static sp_err run_window(run *r) {
   return err;
 }
 
-static uint32_t borrow_query_slot(neural *e) {
+/* Waits for one of n runs to be free, takes it and returns its number. */
+static uint32_t take_run(neural *e, bool *under_way, uint32_t n) {
+  uint32_t i;
   pthread_mutex_lock(&e->lock);
-  uint32_t slot;
   for (;;) {
-    for (slot = 0; slot < QUERY_SLOTS && e->query_slot_taken[slot];) slot++;
-    if (slot < QUERY_SLOTS) break;
-    pthread_cond_wait(&e->slot_free, &e->lock);
+    for (i = 0; i < n && under_way[i];) i++;
+    if (i < n) break;
+    pthread_cond_wait(&e->run_ended, &e->lock);
   }
-  e->query_slot_taken[slot] = true;
+  under_way[i] = true;
   pthread_mutex_unlock(&e->lock);
-  return DOCUMENT_SLOTS + slot;
+  return i;
 }
 
-static void return_query_slot(neural *e, uint32_t slot) {
+static void end_run(neural *e, bool *under_way) {
   pthread_mutex_lock(&e->lock);
-  e->query_slot_taken[slot - DOCUMENT_SLOTS] = false;
-  pthread_cond_signal(&e->slot_free);
+  *under_way = false;
+  pthread_cond_broadcast(&e->run_ended);
   pthread_mutex_unlock(&e->lock);
 }
 
@@ -352,9 +356,12 @@ sp_err neural_run(neural *e, const wish *w, const sp_text *texts, size_t n,
   const size_t size = e->window;
   window *now = new_window(e, w), *next = n > size ? new_window(e, w) : NULL;
   sp_err err = now && (next || n <= size) ? SP_OK : SP_ENOMEM;
-  bool query = w->side == SP_QUERY;
-  run r = {.e = e, .n_slots = query ? 1 : DOCUMENT_SLOTS};
-  if (query && !err) r.base = borrow_query_slot(e);
+  const bool query = w->side == SP_QUERY;
+  bool *under_way = query ? e->query_run : e->document_run;
+  const uint32_t i = take_run(e, under_way, query ? QUERY_RUNS : DOCUMENT_RUNS);
+  run r = {.e = e,
+           .base = query ? DOCUMENT_SLOTS + i : i * RUN_SLOTS,
+           .n_slots = query ? 1 : RUN_SLOTS};
   if (!err) begin_window(now, texts, n, false);
   for (size_t at = 0; at < n && !err; at += size) {
     err = end_window(now);
@@ -370,7 +377,7 @@ sp_err neural_run(neural *e, const wish *w, const sp_text *texts, size_t n,
     now = more ? next : now;
     next = more ? done : next;
   }
-  if (query && r.base) return_query_slot(e, r.base);
+  end_run(e, &under_way[i]);
   free_window(now);
   free_window(next);
   return err;

@@ -2,6 +2,7 @@
  * golden/encoders: the ids are the same, the vectors to within float32, whatever the batch.
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -271,6 +272,52 @@ static void calls_of_whole_windows_change_nothing(void **state) {
   sp_encoder_free(e);
 }
 
+typedef struct call {
+  sp_encoder *e;
+  const sp_text *texts;
+  size_t n;
+  sp_vec *out;
+  sp_err err;
+} call;
+
+static void *encode_documents(void *arg) {
+  call *c = arg;
+  c->err = sp_encoder_encode(c->e, SP_DOCUMENT, c->texts, c->n, c->out);
+  return NULL;
+}
+
+/* More calls than the encoder has room for: none gets another's vectors. */
+static void calls_at_once_change_nothing(void **state) {
+  (void)state;
+  enum { CALLS = 4 };
+  goldens g = goldens_read(GOLDEN "bert-splade-tiny/vectors.jsonl");
+  const size_t n = g.n;
+  sp_encoder *e =
+      open_encoder(MODEL "bert-splade-tiny", (sp_encoder_options){.batch_tokens = 200});
+  sp_text *texts = calloc(n, sizeof *texts);
+  sp_vec *alone = calloc(n, sizeof *alone), *out = calloc(CALLS * n, sizeof *out);
+  for (size_t i = 0; i < n; i++) texts[i] = (sp_text){g.all[i].text, g.all[i].text_n};
+  assert_int_equal(sp_encoder_encode(e, SP_DOCUMENT, texts, n, alone), SP_OK);
+  call calls[CALLS];
+  pthread_t threads[CALLS];
+  for (size_t c = 0; c < CALLS; c++) { /* each its own part, so that a mix-up shows */
+    const size_t from = c * n / (2 * CALLS);
+    calls[c] = (call){e, texts + from, n - from, out + c * n + from, SP_EIO};
+    assert_int_equal(pthread_create(&threads[c], NULL, encode_documents, &calls[c]), 0);
+  }
+  for (size_t c = 0; c < CALLS; c++) {
+    pthread_join(threads[c], NULL);
+    assert_int_equal(calls[c].err, SP_OK);
+    for (size_t i = n - calls[c].n; i < n; i++)
+      assert_true(relative_l2(&out[c * n + i], &alone[i]) < 1e-5);
+  }
+  for (size_t i = 0; i < n; i++) sp_vec_free(&alone[i]);
+  for (size_t i = 0; i < CALLS * n; i++) sp_vec_free(&out[i]);
+  free(alone), free(out), free(texts);
+  sp_encoder_free(e);
+  goldens_free(&g);
+}
+
 /* One text alone, in small batches or beside many others: the same vector. */
 static void batches_and_threads_do_not_change_vectors(void **state) {
   (void)state;
@@ -323,7 +370,7 @@ int main(int argc, char **argv) {
   (void)argc;
   blas_core_fit(argv);
   enum { N_ROWS = sizeof ROWS / sizeof *ROWS };
-  struct CMUnitTest tests[N_ROWS + 6];
+  struct CMUnitTest tests[N_ROWS + 7];
   for (size_t i = 0; i < N_ROWS; i++)
     tests[i] = (struct CMUnitTest){ROWS[i].vectors, model_gives_the_golden_vectors, NULL,
                                    NULL, (void *)(uintptr_t)&ROWS[i]};
@@ -339,5 +386,6 @@ int main(int argc, char **argv) {
       (struct CMUnitTest)cmocka_unit_test(terms_come_from_the_golden_tokens);
   tests[N_ROWS + 5] =
       (struct CMUnitTest)cmocka_unit_test(calls_of_whole_windows_change_nothing);
+  tests[N_ROWS + 6] = (struct CMUnitTest)cmocka_unit_test(calls_at_once_change_nothing);
   return cmocka_run_group_tests_name("encoder_golden", tests, NULL, NULL);
 }

@@ -7,10 +7,10 @@
 
 /* Chunks begin small, so that the first vectors come soon, and grow until one takes about
  * two seconds: large enough to keep a device busy, small enough to lose little in a crash. */
-enum { N_CHUNKS = 3, FIRST_TEXTS = 256 };
+enum { MOST_AT_ONCE = 4, MOST_SLOTS = MOST_AT_ONCE + 2, FIRST_TEXTS = 256 };
 static const double GOOD_SECONDS = 2;
 
-typedef enum slot_state { EMPTY, READ, ENCODED } slot_state;
+typedef enum slot_state { EMPTY, READ, ENCODING, ENCODED } slot_state;
 
 typedef struct slot {
   slot_state state;
@@ -20,12 +20,16 @@ typedef struct slot {
   bool last;
 } slot;
 
+/* Chunk i is in slot i % n_slots from its reading to its keeping. */
 typedef struct ring {
   const encode_stages *stages;
-  slot slots[N_CHUNKS];
-  pthread_mutex_t lock;
-  pthread_cond_t moved; /* a slot changed its state, or err was set */
+  slot slots[MOST_SLOTS];
+  size_t at_once, n_slots;
+  pthread_mutex_t lock; /* of all below and of the slots' states */
+  pthread_cond_t moved; /* a slot changed its state, n_chunks or err was set */
   size_t wanted;        /* texts in the next chunk */
+  size_t n_begun;       /* chunks that an encoding thread has taken */
+  size_t n_chunks;      /* SIZE_MAX until the last is read */
   sp_err err;
   char message[1024];
 } ring;
@@ -84,28 +88,32 @@ static void give_up(ring *r, sp_err err) {
   pthread_mutex_unlock(&r->lock);
 }
 
-/* Waits until slot `i` is in the state; NULL after a failure. */
-static slot *await(ring *r, size_t i, slot_state state) {
-  slot *s = &r->slots[i % N_CHUNKS];
-  pthread_mutex_lock(&r->lock);
-  while (s->state != state && !r->err) pthread_cond_wait(&r->moved, &r->lock);
-  bool failed = r->err;
-  pthread_mutex_unlock(&r->lock);
-  return failed ? NULL : s;
+/* Waits until chunk i's slot is in the state; NULL after a failure or when there is no chunk
+ * i. The lock is held. */
+static slot *await_locked(ring *r, size_t i, slot_state state) {
+  slot *s = &r->slots[i % r->n_slots];
+  while (s->state != state && !r->err && i < r->n_chunks)
+    pthread_cond_wait(&r->moved, &r->lock);
+  return r->err || i >= r->n_chunks ? NULL : s;
 }
 
-/* Passes the slot on, or gives up; true when there is more for this stage to do. */
-static bool hand_on(ring *r, slot *s, sp_err err, slot_state state) {
+static slot *await(ring *r, size_t i, slot_state state) {
+  pthread_mutex_lock(&r->lock);
+  slot *s = await_locked(r, i, state);
+  pthread_mutex_unlock(&r->lock);
+  return s;
+}
+
+/* Passes the slot on, unless its stage failed. */
+static void hand_on(ring *r, slot *s, sp_err err, slot_state state) {
   if (err) {
     give_up(r, err);
-    return false;
+    return;
   }
-  bool last = s->last; /* another stage's from the next line on */
   pthread_mutex_lock(&r->lock);
   s->state = state;
   pthread_cond_broadcast(&r->moved);
   pthread_mutex_unlock(&r->lock);
-  return !last;
 }
 
 static void *reader(void *arg) {
@@ -115,7 +123,13 @@ static void *reader(void *arg) {
     pthread_mutex_lock(&r->lock);
     size_t wanted = r->wanted;
     pthread_mutex_unlock(&r->lock);
-    if (!hand_on(r, s, read_slot(r->stages, s, wanted), READ)) break;
+    sp_err err = read_slot(r->stages, s, wanted);
+    if (!err && s->last) {
+      pthread_mutex_lock(&r->lock);
+      r->n_chunks = i + 1;
+      pthread_mutex_unlock(&r->lock);
+    }
+    hand_on(r, s, err, READ);
   }
   return NULL;
 }
@@ -124,7 +138,7 @@ static void *keeper(void *arg) {
   ring *r = arg;
   slot *s;
   for (size_t i = 0; (s = await(r, i, ENCODED)); i++)
-    if (!hand_on(r, s, keep_slot(r->stages, s), EMPTY)) break;
+    hand_on(r, s, keep_slot(r->stages, s), EMPTY);
   return NULL;
 }
 
@@ -134,29 +148,45 @@ static double now_s(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void encode_all(ring *r) {
+static slot *take_read(ring *r) {
+  pthread_mutex_lock(&r->lock);
+  slot *s = await_locked(r, r->n_begun++, READ);
+  if (s) s->state = ENCODING; /* so that nobody takes it for a later chunk of this slot */
+  pthread_mutex_unlock(&r->lock);
+  return s;
+}
+
+static void *encode_chunks(void *arg) {
+  ring *r = arg;
   slot *s;
-  for (size_t i = 0; (s = await(r, i, READ)); i++) {
+  while ((s = take_read(r))) {
     double began = now_s();
     sp_err err = encode_slot(r->stages, s);
     pthread_mutex_lock(&r->lock);
     if (now_s() - began < GOOD_SECONDS && r->wanted * 2 <= r->stages->most_texts)
       r->wanted *= 2;
     pthread_mutex_unlock(&r->lock);
-    if (!hand_on(r, s, err, ENCODED)) break;
+    hand_on(r, s, err, ENCODED);
   }
+  return NULL;
 }
 
+/* The caller's thread is one of those that encode. */
 static void run_at_once(ring *r) {
-  pthread_t threads[2];
-  int no_keeper = pthread_create(&threads[0], NULL, keeper, r);
-  int no_reader = no_keeper ? no_keeper : pthread_create(&threads[1], NULL, reader, r);
-  if (no_reader)
-    give_up(r, sp_fail_errno(no_reader, "cannot start a thread"));
+  pthread_t threads[MOST_SLOTS];
+  size_t n = 0;
+  int failed = 0;
+  for (; n < r->at_once + 1 && !failed; n += !failed)
+    failed = pthread_create(&threads[n], NULL,
+                            n == 0   ? reader
+                            : n == 1 ? keeper
+                                     : encode_chunks,
+                            r);
+  if (failed)
+    give_up(r, sp_fail_errno(failed, "cannot start a thread"));
   else
-    encode_all(r);
-  if (!no_reader) pthread_join(threads[1], NULL);
-  if (!no_keeper) pthread_join(threads[0], NULL);
+    encode_chunks(r);
+  while (n-- > 0) pthread_join(threads[n], NULL);
 }
 
 /* --- one after the other --- */
@@ -174,14 +204,19 @@ static void run_in_turn(ring *r) {
 
 sp_err encode_stages_run(const encode_stages *stages) {
   const size_t window = sp_encoder_window(stages->encoder);
-  ring r = {.stages = stages, .wanted = (FIRST_TEXTS + window - 1) / window * window};
+  const size_t at_once = sp_encoder_at_once(stages->encoder);
+  ring r = {.stages = stages,
+            .wanted = (FIRST_TEXTS + window - 1) / window * window,
+            .at_once = at_once < MOST_AT_ONCE ? at_once : MOST_AT_ONCE,
+            .n_chunks = SIZE_MAX};
+  r.n_slots = r.at_once + 2; /* one is read, one is kept meanwhile */
   pthread_mutex_init(&r.lock, NULL);
   pthread_cond_init(&r.moved, NULL);
   if (stages->in_turn)
     run_in_turn(&r);
   else
     run_at_once(&r);
-  for (int i = 0; i < N_CHUNKS; i++) encode_chunk_free(&r.slots[i].chunk);
+  for (size_t i = 0; i < r.n_slots; i++) encode_chunk_free(&r.slots[i].chunk);
   pthread_mutex_destroy(&r.lock);
   pthread_cond_destroy(&r.moved);
   return r.err ? sp_fail(r.err, "%s", r.message) : SP_OK;

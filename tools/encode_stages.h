@@ -1,5 +1,5 @@
 /* tools/encode_stages.h - a stream of texts through an encoder: one thread reads, one keeps
- * the vectors, the caller encodes, all at once. */
+ * the vectors, the caller's and as many more as keep the encoder busy encode, all at once. */
 #ifndef SP_ENCODE_STAGES_H
 #define SP_ENCODE_STAGES_H
 
