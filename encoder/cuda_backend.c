@@ -18,7 +18,8 @@
 #include "kernels/lm_head.h"
 
 enum {
-  GOOD_BATCH = 32768,    /* tokens that fill a large device */
+  GOOD_BATCH = 32768,    /* tokens that fill a large device, about */
+  TOKEN_TILE = 256,      /* of the products' own kernel */
   GOOD_WINDOW = 4096,    /* texts */
   FIRST_ROOM = 512,      /* entries of a text that there is room for at first */
   LEAST_CAPABILITY = 80, /* bf16 on tensor cores */
@@ -130,7 +131,8 @@ static sp_err slot_resize(cuda_backend *b, slot *s, uint32_t tokens, uint32_t te
 /* Some more than is needed, as batches are cut to about one size; not more than a full batch
  * unless that is needed. */
 static uint32_t with_headroom(const cuda_backend *b, uint32_t tokens) {
-  const uint32_t full = b->max_tokens > GOOD_BATCH ? b->max_tokens : GOOD_BATCH;
+  const uint32_t good = b->base.batch_tokens;
+  const uint32_t full = b->max_tokens > good ? b->max_tokens : good;
   if (tokens >= full) return tokens;
   const uint32_t more = tokens + tokens / 4 + 1024;
   return more < full ? more : full;
@@ -415,6 +417,21 @@ static sp_err open_slots(cuda_backend *b, uint32_t n) {
   return err;
 }
 
+/* A tile of tokens for each multiprocessor, or as many more as come near GOOD_BATCH: then the
+ * last round of tiles of every product is as full as the others. */
+static sp_err good_batch(uint32_t *tokens) {
+  int device, n = 0;
+  sp_err err = sp_cuda_check(cudaGetDevice(&device), "CUDA backend");
+  if (!err)
+    err =
+        sp_cuda_check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device),
+                      "CUDA backend");
+  if (err) return err;
+  const uint32_t row = (uint32_t)n * TOKEN_TILE, rows = (GOOD_BATCH + row / 2) / row;
+  *tokens = rows ? rows * row : row;
+  return SP_OK;
+}
+
 sp_err sp_cuda_backend_new(const sp_model *m, const sp_backend_options *o,
                            sp_backend **out) {
   *out = NULL;
@@ -422,11 +439,15 @@ sp_err sp_cuda_backend_new(const sp_model *m, const sp_backend_options *o,
     return sp_fail(SP_ECUDA, "no CUDA device of compute capability 8.0 or newer");
   cuda_backend *b = calloc(1, sizeof *b);
   if (!b) return sp_fail(SP_ENOMEM, "CUDA backend: out of memory");
-  b->base = (sp_backend){&CUDA_OPS, NULL, GOOD_BATCH, GOOD_WINDOW, 2};
+  b->base = (sp_backend){.ops = &CUDA_OPS,
+                         .window = GOOD_WINDOW,
+                         .at_once = 2 /* one waits, one computes */};
   b->max_tokens = o->max_tokens;
   pthread_mutex_init(&b->lock, NULL);
-  sp_err err = sp_cuda_check(
-      cudaStreamCreateWithFlags(&b->compute, cudaStreamNonBlocking), "CUDA backend");
+  sp_err err = good_batch(&b->base.batch_tokens);
+  if (!err)
+    err = sp_cuda_check(cudaStreamCreateWithFlags(&b->compute, cudaStreamNonBlocking),
+                        "CUDA backend");
   if (!err)
     err = sp_cuda_check(cudaStreamCreateWithFlags(&b->copy, cudaStreamNonBlocking),
                         "CUDA backend");
