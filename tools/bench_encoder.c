@@ -11,50 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "encoder/encoder.h"
 #include "encoder/tokenizer.h"
+#include "tools/bench_texts.h"
 #include "tools/blas_core.h"
-#include "tools/text_lines.h"
-
-typedef struct texts {
-  sp_buf bytes;
-  size_t *ends;
-  sp_text *list;
-  size_t n, cap;
-} texts;
-
-static int failed(void) {
-  fprintf(stderr, "bench_encoder: %s\n", sp_err_message());
-  return 1;
-}
-
-static sp_err read_texts(const char *path, texts *t) {
-  text_lines in;
-  sp_err err = text_lines_open(path, &in);
-  if (err) return err;
-  text_line line;
-  for (bool more; !(err = text_lines_next(&in, &line, &more)) && more;) {
-    if (t->n == t->cap) {
-      t->cap = t->cap ? 2 * t->cap : 1024;
-      size_t *grown = realloc(t->ends, t->cap * sizeof *t->ends);
-      if (!grown) {
-        err = sp_fail(SP_ENOMEM, "texts: out of memory");
-        break;
-      }
-      t->ends = grown;
-    }
-    err = text_line_document(&line, &t->bytes);
-    if (err) break;
-    t->ends[t->n++] = t->bytes.n;
-  }
-  text_lines_close(&in);
-  if (!err) t->list = malloc((t->n + 1) * sizeof *t->list);
-  if (!err && !t->list) err = sp_fail(SP_ENOMEM, "texts: out of memory");
-  if (err) return err;
-  for (size_t i = 0, at = 0; i < t->n; at = t->ends[i++])
-    t->list[i] = (sp_text){t->bytes.data + at, t->ends[i] - at};
-  return SP_OK;
-}
 
 enum { WALL, PROCESSOR, N_CLOCKS };
 
@@ -65,11 +24,6 @@ static double now_s(int which) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 /* |a - b| / |b| by dot products; both are sorted. */
 static double distance(const sp_vec *a, const sp_vec *b) {
   double bb = sp_vec_dot(b, b), gap = sp_vec_dot(a, a) - 2 * sp_vec_dot(a, b) + bb;
@@ -77,7 +31,7 @@ static double distance(const sp_vec *a, const sp_vec *b) {
 }
 
 /* Tokens as the encoder cuts them; 0 where the tokenizer lies elsewhere. */
-static uint64_t count_tokens(const char *dir, const texts *t, uint32_t max_length) {
+static uint64_t count_tokens(const char *dir, const bench_texts *t, uint32_t max_length) {
   sp_tokenizer *tokenizer;
   if (sp_tokenizer_open(dir, &tokenizer)) return 0;
   sp_tokens tokens = {0};
@@ -99,7 +53,7 @@ static uint32_t max_length_of(const sp_encoder *e) {
   return n;
 }
 
-static sp_err check(sp_encoder *const e[2], const texts *t, sp_vec *const out[2]) {
+static sp_err check(sp_encoder *const e[2], const bench_texts *t, sp_vec *const out[2]) {
   double sum = 0, worst = 0;
   for (int p = 0; p < 2; p++) {
     sp_err err = sp_encoder_encode(e[p], SP_DOCUMENT, t->list, t->n, out[p]);
@@ -126,12 +80,10 @@ typedef struct times {
 } times;
 
 static double median(const times *m, int precision, int clock) {
-  double *s = m->seconds[precision][clock];
-  qsort(s, (size_t)m->rounds, sizeof *s, by_value);
-  return s[m->rounds / 2];
+  return bench_quantile(m->seconds[precision][clock], (size_t)m->rounds, 0.5);
 }
 
-static sp_err run_rounds(sp_encoder *const e[N_PRECISIONS], const texts *t,
+static sp_err run_rounds(sp_encoder *const e[N_PRECISIONS], const bench_texts *t,
                          sp_vec *const out[N_PRECISIONS], times *m) {
   for (int r = 0; r < m->rounds; r++)
     for (int p = 0; p < N_PRECISIONS; p++) {
@@ -156,7 +108,7 @@ static void report(const times *m, size_t n_texts, uint64_t n_tokens) {
          median(m, F32, PROCESSOR) / median(m, INT8, PROCESSOR));
 }
 
-static sp_err race(const char *dir, const texts *t, unsigned threads, int rounds) {
+static sp_err race(const char *dir, const bench_texts *t, unsigned threads, int rounds) {
   sp_encoder *e[N_PRECISIONS] = {NULL, NULL};
   sp_vec *out[N_PRECISIONS];
   times m = {.rounds = rounds};
@@ -190,14 +142,13 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: bench_encoder DIR TEXTS.jsonl [THREADS [ROUNDS]]\n");
     return 2;
   }
-  texts t = {0};
-  if (read_texts(argv[2], &t)) return failed();
+  bench_texts t = {0};
   int rounds = argc > 4 ? atoi(argv[4]) : 5;
-  sp_err err = t.n == 0 ? sp_fail(SP_EINVAL, "%s: there are no texts", argv[2])
-                        : race(argv[1], &t, argc > 3 ? (unsigned)atoi(argv[3]) : 0,
-                               rounds < 1 ? 1 : rounds);
-  sp_buf_free(&t.bytes);
-  free(t.ends);
-  free(t.list);
-  return err ? failed() : 0;
+  sp_err err = bench_texts_read(argv[2], &t);
+  if (!err)
+    err = race(argv[1], &t, argc > 3 ? (unsigned)atoi(argv[3]) : 0,
+               rounds < 1 ? 1 : rounds);
+  if (err) fprintf(stderr, "bench_encoder: %s\n", sp_err_message());
+  bench_texts_free(&t);
+  return err ? 1 : 0;
 }
