@@ -396,7 +396,8 @@ static sp_err open_head(cuda_backend *b) {
                                .dim = (uint32_t)net->d_stride,
                                .dtype = net->type == SP_CUDA_F16 ? SP_LM_F16 : SP_LM_BF16,
                                .log1p_times = net->model->log1p_times,
-                               .path = SP_LM_AUTO};
+                               .path = SP_LM_AUTO,
+                               .screen = SP_LM_SCREEN_AUTO};
   return sp_lm_head_new(&c, &b->head);
 }
 

@@ -183,6 +183,14 @@ static void check_sparse(const problem *p, sp_lm_path path, const dense *d,
   sp_lm_head_free(head);
 }
 
+/* The same in two passes: the same bits too. */
+static void check_screen(const problem *p, sp_lm_path path, const dense *d,
+                         float threshold, uint32_t top_k, uint32_t cap) {
+  problem screened = *p;
+  screened.config.screen = SP_LM_SCREEN_ALWAYS;
+  check_sparse(&screened, path, d, threshold, top_k, cap);
+}
+
 static bool close_to(double a, double b) {
   return fabs(a - b) <= 3e-5 * (1 + fabs(b));
 }
@@ -267,6 +275,7 @@ static void every_path_equals_the_sum_in_double(void **state) {
     for (sp_lm_path path = SP_LM_PLAIN; path <= best_path; path++) {
       dense d = run_dense(&p, path);
       check_double(&p, &d, coarse);
+      if (path == SP_LM_WGMMA) check_screen(&p, path, &d, 0.5f, 0, p.config.vocab);
       drop_dense(&d);
     }
     drop(&p);
@@ -278,8 +287,11 @@ static void compare_with_plain(problem *p, bool coarse) {
   for (sp_lm_path path = SP_LM_MMA; path <= best_path; path++) {
     dense d = run_dense(p, path);
     check_alike(p, &d, &plain, coarse);
-    check_sparse(p, path, &d, draw(2) ? 0.7f : 0, draw(2) ? 1 + draw(100) : 0,
-                 draw(3) ? p->config.vocab + draw(9) : 1 + draw(p->config.vocab));
+    const float threshold = draw(2) ? 0.7f : 0;
+    const uint32_t top_k = draw(2) ? 1 + draw(100) : 0;
+    const uint32_t cap = draw(3) ? p->config.vocab + draw(9) : 1 + draw(p->config.vocab);
+    check_sparse(p, path, &d, threshold, top_k, cap);
+    check_screen(p, path, &d, threshold, top_k, cap);
     drop_dense(&d);
   }
   drop_dense(&plain);
@@ -319,6 +331,66 @@ static void long_texts_and_long_runs_of_tiles_equal_the_plain_path(void **state)
     }
 }
 
+/* Where few terms pass, as in trained models: a first pass in 8 bits finds them. */
+static void a_screen_finds_what_one_pass_finds(void **state) {
+  (void)state;
+  NEED_DEVICE();
+  const uint32_t shapes[][4] = {
+      /* vocab, dim, texts, longest */
+      {20011, 24, 80, 240},  {5003, 1033, 30, 520}, {2999, 129, 3, 8193},
+      {30522, 384, 1, 8192}, {9001, 64, 9000, 2},   {70001, 200, 25, 300},
+      {30522, 768, 40, 90},
+  };
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    seed_with(i);
+    problem p = make(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], 0, false);
+    if (shapes[i][2] == 1) p.end[0] = p.n_tokens; /* one text, whole */
+    if (!p.config.bias) p.config.bias = to_device(p.bias, p.config.vocab * 4);
+    for (int level = 1; level < 5; level++) { /* of many terms, few, very few, none */
+      const float by = sqrtf((float)p.config.dim) / 3 * (float)(level + 1);
+      for (uint32_t v = 0; v < p.config.vocab; v++)
+        p.bias[v] = -by + 0.1f * (float)draw(100) / 100;
+      CUDA(cudaMemcpy((void *)p.config.bias, p.bias, p.config.vocab * 4,
+                      cudaMemcpyHostToDevice));
+      dense d = run_dense(&p, best_path);
+      check_screen(&p, best_path, &d, 0, 0, p.config.vocab);
+      check_screen(&p, best_path, &d, 0.25f, 100, p.config.vocab / 2);
+      drop_dense(&d);
+    }
+    drop(&p);
+  }
+}
+
+/* A model whose vectors are not sparse: the next call does not try again. */
+static void a_screen_that_lets_much_through_rests(void **state) {
+  (void)state;
+  NEED_DEVICE();
+  if (best_path != SP_LM_WGMMA) skip();
+  seed_with(17);
+  problem p = make(30011, 256, 100, 250, 0, false);
+  p.config.screen = SP_LM_SCREEN_AUTO;
+  sp_lm_head *head = open_head(&p, best_path);
+  const uint32_t n = p.texts.n, cap = 10;
+  sp_lm_sparse out = {.cap = cap};
+  out.terms = poisoned((size_t)n * cap * 4), out.weights = poisoned((size_t)n * cap * 4);
+  out.n_kept = poisoned(n * 4), out.n_found = poisoned(n * 4);
+  assert_true(sp_lm_head_screen_share(head) == 0);
+  for (int call = 0; call < 3; call++) {
+    if (sp_lm_head_sparse(head, p.device_h, p.n_tokens, &p.texts, &out, NULL))
+      fail_msg("%s", sp_err_message());
+    CUDA(cudaDeviceSynchronize());
+    const float share = sp_lm_head_screen_share(head);
+    assert_true(call == 0 ? share > 0.5f : share == 0);
+  }
+  cudaFree(out.terms), cudaFree(out.weights), cudaFree(out.n_kept);
+  cudaFree(out.n_found);
+  sp_lm_head_free(head);
+  dense d = run_dense(&p, best_path);
+  check_sparse(&p, best_path, &d, 0, 20, 30011);
+  drop_dense(&d);
+  drop(&p);
+}
+
 static void empty_batches_and_negative_logits_give_zeros(void **state) {
   (void)state;
   NEED_DEVICE();
@@ -330,6 +402,7 @@ static void empty_batches_and_negative_logits_give_zeros(void **state) {
     dense d = run_dense(&p, path);
     for (int i = 0; i < 6 * 300; i++) assert_true(d.y[i] == 0 && d.at[i] == -1);
     check_sparse(&p, path, &d, 0, 0, 10);
+    check_screen(&p, path, &d, 0, 0, 10);
     drop_dense(&d);
     p.texts.n = 0;
     d = run_dense(&p, path);
@@ -346,6 +419,7 @@ static void empty_batches_and_negative_logits_give_zeros(void **state) {
     d = run_dense(&p, path);
     for (int i = 0; i < 6 * 300; i++) assert_true(d.y[i] == 0 && d.at[i] == -1);
     check_sparse(&p, path, &d, 0, 5, 10);
+    check_screen(&p, path, &d, 0, 5, 10);
     drop_dense(&d);
     drop(&p);
   }
@@ -363,6 +437,7 @@ static void nan_logits_count_as_absent(void **state) {
     for (int k = 0; k < 32; k++) p.h[row * 32 + k] = nan;
     CUDA(cudaMemcpy(p.device_h, p.h, (size_t)p.n_tokens * 64, cudaMemcpyHostToDevice));
     dense d = run_dense(&p, path);
+    check_screen(&p, path, &d, 0, 0, 200);
     p.first[1]++; /* as if the row were not there */
     check_double(&p, &d, true);
     drop_dense(&d);
@@ -524,6 +599,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(every_path_equals_the_sum_in_double),
       cmocka_unit_test(random_shapes_equal_the_plain_path),
       cmocka_unit_test(long_texts_and_long_runs_of_tiles_equal_the_plain_path),
+      cmocka_unit_test(a_screen_finds_what_one_pass_finds),
+      cmocka_unit_test(a_screen_that_lets_much_through_rests),
       cmocka_unit_test(empty_batches_and_negative_logits_give_zeros),
       cmocka_unit_test(nan_logits_count_as_absent),
       cmocka_unit_test(a_text_gives_the_same_bits_in_any_batch),

@@ -1,13 +1,13 @@
 /* tools/bench_lm_head.c - how fast is the fused LM head, and is its answer right?
  *
- *   bench_lm_head [--path plain|mma|wgmma] [--shape N] [--quick] [--backward]
+ *   bench_lm_head [--path plain|mma|wgmma] [--shape N] [--quick] [--backward | --screen]
  *
  * For each shape: texts of equal length, of three quarters on average (a padded batch's
  * mask, packed), and of lengths as real corpora have them. Every output is poisoned,
  * computed, and compared with the plain path before it is timed. Times are medians of
  * single runs between events. The kinds of output and cuBLAS's 8192^3 product, which the
  * percentages are of, are taken in turn: the card lowers its clock under such load, for
- * all of them alike. */
+ * all of them alike. --screen: sparse output in one pass and in two, where few terms pass. */
 #include <cublas_v2.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
@@ -52,15 +52,17 @@ static uint64_t draw(void) {
   return seed * 0x2545f4914f6cdd1dull;
 }
 
+static double normal(void) { /* Box and Muller 1958 */
+  const double u = ((double)(draw() >> 11) + 1) / 9007199254740993.0;
+  const double v = (double)(draw() >> 11) / 9007199254740992.0;
+  return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
 /* n normal bf16 numbers of the given deviation, from a table: 64 bits give four. */
 static void *random_bf16(size_t n, double deviation) {
   static uint16_t table[1 << 14];
-  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-    double u = ((double)(draw() >> 11) + 1) / 9007199254740993.0;
-    double v = (double)(draw() >> 11) / 9007199254740992.0;
-    table[i] = sp_f32_to_bf16(
-        (float)(deviation * sqrt(-2 * log(u)) * cos(6.283185307179586 * v)));
-  }
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    table[i] = sp_f32_to_bf16((float)(deviation * normal()));
   uint16_t *host = malloc((n + 4) * sizeof *host);
   if (!host) stop("random numbers", "out of memory");
   for (size_t i = 0; i < n; i += 4) {
@@ -216,6 +218,19 @@ static void run_both(void *c_) {
   run_backward(c_);
 }
 
+typedef struct pair {
+  call *one, *two;
+} pair;
+static void run_one_pass(void *c) {
+  run_sparse(((pair *)c)->one);
+}
+static void run_two_passes(void *c) {
+  run_sparse(((pair *)c)->two);
+}
+static void run_pair_square(void *c) {
+  run_square(((pair *)c)->one);
+}
+
 static void *fetch(const void *device, size_t bytes) {
   void *p = malloc(bytes);
   if (!p) stop("host copy", "out of memory");
@@ -256,16 +271,16 @@ static double check_dense(call *c, call *plain, uint32_t vocab) {
   return worst;
 }
 
-/* Sparse output is the dense one cut at the threshold, bit for bit. The threshold is
- * chosen so that about 200 entries of a text pass, as in a trained model's vectors. */
-static double check_sparse(call *c, uint32_t vocab) {
+/* Sparse output is the dense one cut at the threshold, bit for bit. With `at_most` entries of
+ * the first text the threshold is chosen so that so many pass. */
+static double check_sparse(call *c, uint32_t vocab, uint32_t at_most) {
   const uint32_t n = c->texts.n, cap = c->sparse.cap;
   float *dense = fetch(c->out, (size_t)n * vocab * 4);
   float *sorted = malloc(vocab * sizeof *sorted);
   if (!sorted) stop("check", "out of memory");
   memcpy(sorted, dense, vocab * sizeof *sorted);
   qsort(sorted, vocab, sizeof *sorted, by_value);
-  c->sparse.threshold = sorted[vocab - 200];
+  c->sparse.threshold = at_most ? sorted[vocab - at_most] : 0;
   free(sorted);
   run_sparse(c);
   uint32_t *terms = fetch(c->sparse.terms, (size_t)n * cap * 4);
@@ -316,7 +331,7 @@ static void bench_texts(const shape *s, lengths kind, sp_lm_path path, const voi
 
   const double error = check_dense(&c, &plain, s->vocab);
   const size_t scratch = sp_lm_head_scratch_bytes(c.head);
-  const double nnz = check_sparse(&c, s->vocab);
+  const double nnz = check_sparse(&c, s->vocab, 200);
   const size_t sparse_scratch = sp_lm_head_scratch_bytes(c.head);
   const double flops = 2.0 * c.n_tokens * s->vocab * s->dim;
   const double alone = time_ms(run_values, &c);
@@ -360,6 +375,71 @@ static void bench_texts(const shape *s, lengths kind, sp_lm_path path, const voi
   free(offsets);
 }
 
+/* Biases as trained models have them: they make some terms rare and others common. In two
+ * models (D 128 and 384) the pooled logits of different terms lie 2.2 apart, about as
+ * these. Exceeded by `share` of all terms. */
+static void trained_biases(call *c, sp_lm_head_config *config, float *bias,
+                           double share) {
+  enum { SOME = 1 << 16 };
+  const float far = 30; /* no logit is negative then */
+  const size_t vocab = config->vocab, n = c->texts.n * vocab;
+  float *host = malloc(vocab * sizeof *host), *some = malloc(SOME * sizeof *some);
+  if (!host || !some) stop("biases", "out of memory");
+  for (size_t v = 0; v < vocab; v++) host[v] = 2.2f * (float)normal() + far;
+  CUDA(cudaMemcpy(bias, host, vocab * 4, cudaMemcpyHostToDevice));
+  SP(sp_lm_head_new(config, &c->head));
+  run_values(c);
+  sp_lm_head_free(c->head);
+  float *y = fetch(c->out, n * 4);
+  for (int i = 0; i < SOME; i++) some[i] = y[draw() % n];
+  qsort(some, SOME, sizeof *some, by_value);
+  const float logit = expm1f(some[(int)(SOME * (1 - share))]);
+  for (size_t v = 0; v < vocab; v++) host[v] -= logit;
+  CUDA(cudaMemcpy(bias, host, vocab * 4, cudaMemcpyHostToDevice));
+  free(host), free(some), free(y);
+}
+
+/* Sparse output in one pass and in two, of texts of which 0.7 % of all terms have weights. */
+static void bench_screen(const shape *s, lengths kind, const void *w, float *bias,
+                         product *square) {
+  call c = {.square = square};
+  uint32_t *offsets = draw_texts(s, kind, &c.texts.n);
+  c.n_tokens = offsets[c.texts.n];
+  c.texts.first = offsets, c.texts.end = offsets + 1;
+  c.h = random_bf16((size_t)c.n_tokens * s->dim, 1);
+  c.out = device_alloc((size_t)c.texts.n * s->vocab * 4);
+  sp_lm_head_config config = {
+      .w = w, .bias = bias, .vocab = s->vocab, .dim = s->dim, .log1p_times = 1};
+  trained_biases(&c, &config, bias, 0.007);
+  SP(sp_lm_head_new(&config, &c.head));
+  c.sparse.cap = 4096;
+  c.sparse.terms = device_alloc((size_t)c.texts.n * c.sparse.cap * 4);
+  c.sparse.weights = device_alloc((size_t)c.texts.n * c.sparse.cap * 4);
+  c.sparse.n_kept = device_alloc(c.texts.n * 4);
+  c.sparse.n_found = device_alloc(c.texts.n * 4);
+  run_values(&c);
+  const double nnz = check_sparse(&c, s->vocab, 0);
+  call two = c;
+  config.screen = SP_LM_SCREEN_ALWAYS;
+  SP(sp_lm_head_new(&config, &two.head));
+  check_sparse(&two, s->vocab, 0); /* the same bits */
+  pair both = {&c, &two};
+  const action actions[3] = {run_one_pass, run_two_passes, run_pair_square};
+  double ms[3];
+  time_in_turn(actions, &both, 3, ms);
+  printf("%3u %4u %5u %7u %-9s %6u %6u | ", s->b, s->s, s->dim, s->vocab, LENGTHS[kind],
+         c.texts.n, c.n_tokens);
+  printf("%8.4f | %8.4f %5.2f | %6.0f %5.2f%% %5.2f%% | %6.1f MiB\n", ms[0], ms[1],
+         ms[0] / ms[1], nnz, 100 * nnz / s->vocab,
+         100 * (double)sp_lm_head_screen_share(two.head),
+         (double)sp_lm_head_scratch_bytes(two.head) / 1048576);
+  fflush(stdout);
+  sp_lm_head_free(c.head), sp_lm_head_free(two.head);
+  cudaFree((void *)c.h), cudaFree(c.out), cudaFree(c.sparse.terms);
+  cudaFree(c.sparse.weights), cudaFree(c.sparse.n_kept), cudaFree(c.sparse.n_found);
+  free(offsets);
+}
+
 static bool find_path(const char *name, sp_lm_path *path) {
   static const char *const PATHS[] = {"auto", "plain", "mma", "wgmma"};
   for (*path = SP_LM_AUTO; *path <= SP_LM_WGMMA; (*path)++)
@@ -370,13 +450,15 @@ static bool find_path(const char *name, sp_lm_path *path) {
 int main(int argc, char **argv) {
   sp_lm_path path = SP_LM_AUTO;
   int only = -1;
-  bool quick = false, backward = false;
+  bool quick = false, backward = false, screen = false;
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "--quick")) {
       quick = true;
     } else if (!strcmp(argv[i], "--backward")) {
       backward = true;
+    } else if (!strcmp(argv[i], "--screen")) {
+      screen = true;
     } else if (!strcmp(argv[i], "--shape") && value[0] >= '0' &&
                value[0] < '0' + N_SHAPES && !value[1]) {
       only = value[0] - '0', i++;
@@ -385,7 +467,7 @@ int main(int argc, char **argv) {
     } else {
       fprintf(stderr,
               "usage: bench_lm_head [--path plain|mma|wgmma] [--shape 0..%d] [--quick] "
-              "[--backward]\n",
+              "[--backward | --screen]\n",
               N_SHAPES - 1);
       return 2;
     }
@@ -397,17 +479,28 @@ int main(int argc, char **argv) {
   product square = square_new(blas);
   printf("%s; cuBLAS 8192^3 bf16 alone: %.1f TFLOP/s; ms are medians of %d runs\n",
          device.name, square_tflops(time_ms(run_product, &square)), RUNS);
-  printf(
-      "  b    s   dim   vocab lengths    texts tokens |    alone TFLOP/s | "
-      " in turn TFLOP/s of sq. |  arg-max      + |   sparse      +    nnz | "
-      "MiB dense, sparse | max error\n");
+  if (screen)
+    printf(
+        "  b    s   dim   vocab lengths    texts tokens | one pass |      two ratio | "
+        "entries, of all, scored twice\n");
+  else
+    printf(
+        "  b    s   dim   vocab lengths    texts tokens |    alone TFLOP/s | "
+        " in turn TFLOP/s of sq. |  arg-max      + |   sparse      +    nnz | "
+        "MiB dense, sparse | max error\n");
   for (int i = 0; i < N_SHAPES; i++) {
     if (only >= 0 && i != only) continue;
     const shape *s = &SHAPES[i];
-    void *w = random_bf16((size_t)s->vocab * s->dim, 0.05);
+    /* --screen: the lengths of a row of W and one of h, multiplied, are about 35 in trained
+     * models of D 128 and 384. */
+    void *w = random_bf16((size_t)s->vocab * s->dim, screen ? 35. / s->dim : 0.05);
     float *bias = device_alloc(s->vocab * sizeof *bias);
     CUDA(cudaMemset(bias, 0, s->vocab * sizeof *bias));
-    for (int kind = 0; kind < (quick ? 2 : N_LENGTHS); kind++)
+    if (screen) {
+      bench_screen(s, EQUAL, w, bias, &square);
+      bench_screen(s, PASSAGE, w, bias, &square);
+    }
+    for (int kind = 0; kind < (quick ? 2 : N_LENGTHS) && !screen; kind++)
       bench_texts(s, (lengths)kind, path, w, bias, &square, backward && kind == EQUAL,
                   kind == EQUAL);
     cudaFree(w), cudaFree(bias);

@@ -99,8 +99,8 @@ sp_err next_upload(sp_lm_head *head, size_t bytes, sp_lm_head::Upload **out) {
   return err;
 }
 
-// Writes [segments][tiles][first][end][counts] to the device. The pointers in `call` are
-// set.
+// Writes [segments][tiles][scales][first][end][counts] to the device. The pointers in `call`
+// are set.
 sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
                    cudaStream_t stream) {
   const bool tiled = head->path == SP_LM_WGMMA;
@@ -110,7 +110,7 @@ sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
   // The kernel may read one behind the last; the tiles lie at a multiple of 16 bytes.
   const size_t max_segments = tiled ? 2 * n + 2 : 0;
   const size_t bytes = max_tiles * sizeof(Tile) + max_segments * sizeof(Segment) +
-                       3 * n * sizeof(uint32_t);
+                       n * sizeof(TextScale) + (3 * n + 1) * sizeof(uint32_t);
   sp_lm_head::Upload *up;
   sp_err err = next_upload(head, bytes, &up);
   if (!err) err = grow(&head->plan, bytes);
@@ -122,18 +122,22 @@ sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
   if (tiled)
     cut(texts, reinterpret_cast<Segment *>(host),
         reinterpret_cast<Tile *>(host + tiles_at), call);
-  const size_t texts_at = tiles_at + call->n_tiles * sizeof(Tile);
+  const size_t scales_at = tiles_at + call->n_tiles * sizeof(Tile);
+  memset(host + scales_at, 0, n * sizeof(TextScale));
+  const size_t texts_at = scales_at + n * sizeof(TextScale);
   uint32_t *const first = reinterpret_cast<uint32_t *>(host + texts_at);
   memcpy(first, texts->first, n * sizeof(uint32_t));
   memcpy(first + n, texts->end, n * sizeof(uint32_t));
-  memset(first + 2 * n, 0, n * sizeof(uint32_t));
+  memset(first + 2 * n, 0, (n + 1) * sizeof(uint32_t));
   err = from_cuda(
-      cudaMemcpyAsync(head->plan.data, host, texts_at + 3 * n * sizeof(uint32_t),
+      cudaMemcpyAsync(head->plan.data, host, texts_at + (3 * n + 1) * sizeof(uint32_t),
                       cudaMemcpyHostToDevice, stream),
       "copying the texts' ranges");
   if (!err) err = from_cuda(cudaEventRecord(up->copied, stream), "recording an upload");
   call->segments = reinterpret_cast<const Segment *>(device);
   call->tiles = reinterpret_cast<const Tile *>(device + tiles_at);
+  call->scales =
+      reinterpret_cast<TextScale *>(static_cast<char *>(head->plan.data) + scales_at);
   call->first = reinterpret_cast<const uint32_t *>(device + texts_at);
   call->end = call->first + n;
   call->counts = const_cast<uint32_t *>(call->end + n);
@@ -186,6 +190,9 @@ sp_err choose_path(sp_lm_head *head) {
   return sp_fail(SP_ECUDA, "lm_head: the wgmma kernel does not fit this device");
 }
 
+// Below that the tensor cores are not what the first pass waits for.
+constexpr uint32_t kScreenDim = 256;
+
 sp_err prepare(sp_lm_head *head) {
   const sp_lm_head_config *c = &head->config;
   sp_err err = choose_path(head);
@@ -201,9 +208,11 @@ sp_err prepare(sp_lm_head *head) {
     if (!err) err = from_cuda(cudaStreamSynchronize(nullptr), "padding the weights");
     if (err) return err;
   }
-  if (head->path == SP_LM_WGMMA)
-    return grow(&head->partials, wgmma_partial_bytes(c->vocab, head->n_clusters));
-  return SP_OK;
+  if (head->path != SP_LM_WGMMA) return SP_OK;
+  err = grow(&head->partials, wgmma_partial_bytes(c->vocab, head->n_clusters));
+  const bool screens = c->screen == SP_LM_SCREEN_ALWAYS ||
+                       (c->screen == SP_LM_SCREEN_AUTO && c->dim >= kScreenDim);
+  return err || !screens ? err : screen_prepare(head);
 }
 
 }  // namespace
@@ -266,6 +275,39 @@ sp_err clear_empty(const sp_lm_texts *texts, const Sink &sink, cudaStream_t stre
   return SP_OK;
 }
 
+// Two passes have more launches than one and look at h twice before they begin: that is worth
+// it from so many products on. And a piece of the second pass is a text's: none may be so long
+// that the others are done before it.
+constexpr double kManyProducts = 5e10;
+constexpr uint32_t kLongTexts = 16;  // that make a batch, at least
+// The second pass takes longer than the first one saves when it scores this share of all terms;
+// then so many calls are made in one pass before the next attempt.
+constexpr float kLargeShare = 0.1f;
+constexpr uint32_t kRest = 256;
+
+// Does the screen make this call shorter? What the last one found is read without waiting for
+// it: the answer only decides how entries are found, not which.
+bool screens(sp_lm_head *head, const Call &call, const sp_lm_texts *texts) {
+  if (!head->w8.data || call.n_tiles == 0 ||
+      count_pieces(head->config.vocab) * call.n_texts >= 1u << 31)
+    return false;
+  if (head->config.screen == SP_LM_SCREEN_ALWAYS) return true;
+  uint32_t longest = 0;
+  for (uint32_t b = 0; b < texts->n; b++)
+    longest = max(longest, texts->end[b] - texts->first[b]);
+  if (longest > call.n_tokens / kLongTexts ||
+      double(call.n_tokens) * call.dim * head->config.vocab < kManyProducts)
+    return false;
+  volatile float *const share = head->share;
+  if (*share > kLargeShare) {
+    head->resting = kRest;
+    *share = 0;
+  }
+  if (head->resting == 0) return true;
+  head->resting--;
+  return false;
+}
+
 }  // namespace
 }  // namespace sp_lm
 
@@ -297,8 +339,10 @@ void sp_lm_head_free(sp_lm_head *head) {
     cudaFreeHost(up.host);
   }
   for (Buffer *b :
-       {&head->w, &head->h, &head->plan, &head->partials, &head->staged, &head->sorted})
+       {&head->w, &head->h, &head->plan, &head->partials, &head->staged, &head->sorted,
+        &head->w8, &head->scales, &head->h8, &head->marks, &head->candidates})
     cudaFree(b->data);
+  cudaFreeHost(head->share);
   free(head);
 }
 
@@ -308,7 +352,12 @@ sp_lm_path sp_lm_head_path(const sp_lm_head *head) {
 
 size_t sp_lm_head_scratch_bytes(const sp_lm_head *head) {
   return head->w.bytes + head->h.bytes + head->plan.bytes + head->partials.bytes +
-         head->staged.bytes + head->sorted.bytes;
+         head->staged.bytes + head->sorted.bytes + head->w8.bytes + head->scales.bytes +
+         head->h8.bytes + head->marks.bytes + head->candidates.bytes;
+}
+
+float sp_lm_head_screen_share(const sp_lm_head *head) {
+  return head->share ? *static_cast<const volatile float *>(head->share) : 0;
 }
 
 sp_err sp_lm_head_dense(sp_lm_head *head, const void *h, uint32_t n_tokens,
@@ -341,7 +390,9 @@ sp_err sp_lm_head_sparse(sp_lm_head *head, const void *h, uint32_t n_tokens,
   Call call;
   err = begin(head, h, n_tokens, texts, &call, stream);
   sink.n_found = call.counts;
-  if (!err) err = run(head, call, sink, Output::kSparse, stream);
+  if (!err)
+    err = screens(head, call, texts) ? run_screened(head, call, sink, stream)
+                                     : run(head, call, sink, Output::kSparse, stream);
   if (err) return err;
   return from_cuda(
       run_finish_sparse(sink, texts->n, *out, head->path == SP_LM_WGMMA, stream),

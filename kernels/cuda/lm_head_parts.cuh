@@ -11,7 +11,36 @@
 
 namespace sp_lm {
 
-enum class Output { kValues, kArgmax, kSparse };
+// kCandidates: of 8-bit logits, the terms that kSparse might keep.
+enum class Output { kValues, kArgmax, kSparse, kCandidates };
+
+// W in 8 bits, and what rounding can do to a logit.
+struct TermScale {
+  float scale;        // element = 127 scale * int8
+  float norm, error;  // |W[v]|, and of the differences to it
+  float bias;         // with room for rounding
+};
+// The same of a text's rows of h, as bits of floats that are >= 0, so that they order as
+// integers do. Zeros before they are computed.
+struct TextScale {
+  uint32_t peak;         // the largest |element|; element = peak / 127 * int8
+  uint32_t norm, error;  // of the longest row: rounded, and of the differences to it
+  uint32_t n_candidates;
+};
+
+// The 8-bit pass over a call, and what it finds. Device pointers.
+struct Screen {
+  const int8_t *w;         // [vocab, pitch]
+  const TermScale *terms;  // [vocab]
+  int8_t *h;               // [n_tokens, pitch]
+  TextScale *texts;        // [n_texts]
+  uint32_t *marks;         // a bit for each term: is it a candidate? [n_texts, n_words]
+  uint32_t *candidates;    // terms [n_texts, cap]. More than cap: all terms are
+  uint32_t *next;          // 0: counts pieces of the second pass
+  uint32_t pitch, n_words, cap;
+  float limit;  // no logit below it passes the threshold
+  float slack;  // of |h| |W[v]|, that float32 arithmetic may be off
+};
 
 // Where finished maxima go. Device pointers.
 struct Sink {
@@ -24,6 +53,7 @@ struct Sink {
   const float *bias;
   uint32_t vocab;
   uint32_t log1p_times;
+  Screen screen;  // kCandidates
 };
 
 // The WGMMA path takes h in units of kUnit rows. Each stretch of rows without a large gap
@@ -49,7 +79,8 @@ struct Call {
   const void *w, *h;
   uint32_t dim, pitch, n_tokens, n_texts;
   const uint32_t *first, *end;  // [n_texts]
-  uint32_t *counts;             // [n_texts], zeros: for Sink.n_found
+  uint32_t *counts;             // [n_texts], zeros: for Sink.n_found. One more behind
+  TextScale *scales;            // [n_texts], zeros: for the screen
   // WGMMA only:
   const Tile *tiles;
   const Segment *segments;
@@ -95,6 +126,31 @@ __device__ inline void deliver(const Sink &sink, uint32_t text, uint32_t v, bool
   if (kOutput == Output::kArgmax) sink.argmax[i] = y > 0.f ? at : -1;
 }
 
+__device__ inline uint32_t bits_of(float x) {
+  return __float_as_uint(x);
+}
+__device__ inline uint32_t bits_of(int32_t x) {
+  return uint32_t(x);
+}
+
+// Marks term v of scale `t` as a candidate of `text`, of scale `x`, if m, the maximum of its
+// 8-bit logits, says that one of them may reach the limit: by Cauchy and Schwarz the product
+// of h = h' + dh and w = w' + dw differs from that of h' and w' by |dh| |w| + |h'| |dw| at
+// most. A whole warp calls it with one text and 32 terms, the first a multiple of 32.
+__device__ inline void mark(const Sink &sink, uint32_t text, uint32_t v, int32_t m,
+                            const TermScale &t, const TextScale &x) {
+  const Screen &s = sink.screen;
+  const float norm = __uint_as_float(x.norm), error = __uint_as_float(x.error);
+  const float bound =
+      (error + s.slack * (norm + error)) * t.norm + norm * t.error + t.bias;
+  const float logit = float(m) * (__uint_as_float(x.peak) * t.scale);
+  // Not >=: what is no number is a candidate.
+  const bool keep = v < sink.vocab && !(logit + bound < s.limit);
+  const unsigned kept = __ballot_sync(0xffffffffu, keep);
+  if (threadIdx.x % 32 == 0 && v < sink.vocab)
+    s.marks[size_t(text) * s.n_words + v / 32] = kept;
+}
+
 // Takes the other maximum where it is larger, or equal and of a lower token.
 __device__ inline void merge_at(float &m, int32_t &at, float other, int32_t other_at) {
   if (other > m || (other == m && other_at < at)) {
@@ -124,16 +180,25 @@ __device__ inline void wait_for_earlier_kernels() {
 #endif
 }
 
+// And lets the kernel behind it be launched early.
+__device__ inline void let_next_kernel_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
 // `early`: it is; only in a build with code for compute capability 9.0.
 template <class... Args>
 cudaError_t launch_early(bool early, void (*kernel)(Args...), unsigned grid,
-                         unsigned block, cudaStream_t stream, Args... args) {
+                         unsigned block, size_t shared_bytes, cudaStream_t stream,
+                         Args... args) {
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(grid);
   config.blockDim = dim3(block);
+  config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = early;
@@ -149,6 +214,9 @@ cudaError_t run_finish_sparse(const Sink &sink, uint32_t n_texts, const sp_lm_sp
 // texts that two thread blocks share.
 sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
                  void *partials, int n_clusters, cudaStream_t stream);
+// The same over 8-bit operands, sink.screen's, for their candidates.
+sp_err run_wgmma_screen(const Call &call, const Sink &sink, void *partials,
+                        int n_clusters, cudaStream_t stream);
 size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters);
 cudaError_t wgmma_count_clusters(int *n_clusters);  // that run at once on this device
 
@@ -168,6 +236,10 @@ struct sp_lm_head {
   cudaStream_t stream;  // of the last call
   sp_lm::Buffer w, h;   // padded copies, where dim asks for them
   sp_lm::Buffer plan, partials, staged, sorted;
+  // The screen: W and its scales, h, and what was found.
+  sp_lm::Buffer w8, scales, h8, marks, candidates;
+  float *share;  // pinned: of all terms, what the last screen that has ended let through
+  uint32_t resting;  // calls that still do without
   // The plan is built in pinned memory; a slot is free again when its event has passed.
   struct Upload {
     void *host;
@@ -183,6 +255,14 @@ sp_err from_cuda(cudaError_t e, const char *what);  // SP_OK, ENOMEM or ECUDA
 sp_err grow(Buffer *b, size_t bytes);               // the old contents are lost
 sp_err check_texts(const sp_lm_texts *texts, uint32_t n_tokens);
 // What every call begins with: padded inputs, the plan on the device.
+// Makes the 8-bit copy of W.
+sp_err screen_prepare(sp_lm_head *head);
+// Of 128 terms, that the second pass cuts a text's into, at most.
+inline uint64_t count_pieces(uint32_t vocab) {
+  return vocab / 128 + 1;
+}
+// Finds the sparse entries of a call in two passes, and stages them.
+sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t stream);
 sp_err begin(sp_lm_head *head, const void *h, uint32_t n_tokens, const sp_lm_texts *texts,
              Call *call, cudaStream_t stream);
 

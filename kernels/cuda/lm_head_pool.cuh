@@ -11,6 +11,7 @@
 #define SP_LM_HEAD_POOL_CUH
 
 #include <climits>
+#include <type_traits>
 
 #include "kernels/cuda/lm_head_parts.cuh"
 #include "kernels/cuda/sm90.cuh"
@@ -58,38 +59,59 @@ struct Results {
   }
 };
 
+// The logits are float, or int32 where the operands are int8.
+template <typename X>
+__device__ inline X lowest();
+template <>
+__device__ inline float lowest<float>() {
+  return -INFINITY;
+}
+template <>
+__device__ inline int32_t lowest<int32_t>() {
+  return INT_MIN;
+}
+__device__ inline float larger(float x, float y) {
+  return fmaxf(x, y);
+}
+__device__ inline int32_t larger(int32_t x, int32_t y) {
+  return max(x, y);
+}
+
 // A thread's two terms: the running maxima, and with kAt in which block they lie, and three
 // of that block's four logits. This way a logit's place costs little more than its maximum.
-template <bool kAt>
+template <bool kAt, typename X>
 struct Best {
-  float m[2];
+  X m[2];
   int32_t block[2];
-  float kept[2][3];
+  X kept[2][3];
 
-  __device__ void clear() { m[0] = m[1] = -INFINITY; }
+  __device__ void clear() { m[0] = m[1] = lowest<X>(); }
   // By block b's columns of term r, x[0] .. x[3] in ascending order, the largest of which is
   // y.
-  __device__ void raise(int r, int b, const float (&x)[4], float y) {
+  __device__ void raise(int r, int b, const X (&x)[4], X y) {
     if (kAt && y > m[r]) {
       block[r] = b;
       kept[r][0] = x[0], kept[r][1] = x[1], kept[r][2] = x[2];
     }
-    m[r] = fmaxf(m[r], y);
+    m[r] = larger(m[r], y);
   }
-  __device__ void raise(int r, int b, const float (&x)[4]) {
-    raise(r, b, x, fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])));
+  __device__ void raise(int r, int b, const X (&x)[4]) {
+    if constexpr (std::is_same_v<X, int32_t>)  // three at once, in one instruction
+      m[r] = __vimax3_s32(__vimax3_s32(m[r], x[0], x[1]), x[2], x[3]);
+    else
+      raise(r, b, x, larger(larger(x[0], x[1]), larger(x[2], x[3])));
   }
   // By those columns only with `in`, which are the first ones.
-  __device__ void raise_first(int r, int b, const float (&x)[4], const bool (&in)[4]) {
-    float y = kAt ? -INFINITY : m[r];
+  __device__ void raise_first(int r, int b, const X (&x)[4], const bool (&in)[4]) {
+    X y = kAt ? lowest<X>() : m[r];
 #pragma unroll
     for (int i = 0; i < 4; i++)
-      if (in[i]) y = fmaxf(y, x[i]);
+      if (in[i]) y = larger(y, x[i]);
     raise(r, b, x, y);
   }
   // Anew, by these columns.
-  __device__ void restart(int r, int b, const float (&x)[4]) {
-    m[r] = fmaxf(fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3])), -INFINITY);
+  __device__ void restart(int r, int b, const X (&x)[4]) {
+    m[r] = larger(larger(larger(x[0], x[1]), larger(x[2], x[3])), lowest<X>());
     block[r] = b;
     kept[r][0] = x[0], kept[r][1] = x[1], kept[r][2] = x[2];
   }
@@ -103,9 +125,9 @@ struct Best {
 };
 
 // A consumer's way through the segments.
-template <bool kAt>
+template <bool kAt, typename X>
 class Pool {
-  Best<kAt> best;
+  Best<kAt, X> best;
   Results<kAt> results;
   const Call &call;
   // Of the step:
@@ -127,7 +149,7 @@ class Pool {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const uint32_t to = results.place + 128 * r;
-      sp_sm90::store_shared(to, __float_as_uint(best.m[r]));
+      sp_sm90::store_shared(to, bits_of(best.m[r]));
       if (kAt)
         sp_sm90::store_shared(to + results.kPlaneBytes,
                               best.at(r, int32_t(row) + 2 * q()));
@@ -139,8 +161,8 @@ class Pool {
     best.clear();
   }
   // Block b, in which segments end, at columns up to `last`.
-  __device__ void cross(const float *acc, int b, int last) {
-    float x[2][4];
+  __device__ void cross(const X *acc, int b, int last) {
+    X x[2][4];
 #pragma unroll
     for (int r = 0; r < 2; r++)
 #pragma unroll
@@ -157,7 +179,7 @@ class Pool {
       for (int r = 0; r < 2; r++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          if (in[i]) x[r][i] = -INFINITY;
+          if (in[i]) x[r][i] = lowest<X>();
       stop = next_stop;
       next_stop = next_column();
     } while (stop <= last);
@@ -166,12 +188,12 @@ class Pool {
   }
   // kCount blocks from b on, in which no segment ends.
   template <int kCount>
-  __device__ void inner(const float *acc, int b) {
+  __device__ void inner(const X *acc, int b) {
 #pragma unroll
     for (int i = 0; i < kCount; i++, acc += 8)
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        const float x[4] = {acc[2 * r], acc[2 * r + 1], acc[2 * r + 4], acc[2 * r + 5]};
+        const X x[4] = {acc[2 * r], acc[2 * r + 1], acc[2 * r + 4], acc[2 * r + 5]};
         best.raise(r, b + i, x);
       }
   }
@@ -197,7 +219,7 @@ class Pool {
   // The columns of the step's unit kAtUnit. What ends with the step's last unit is left to
   // end_step().
   template <int kAtUnit, bool kLast>
-  __device__ void unit(const float (&acc)[128]) {
+  __device__ void unit(const X (&acc)[128]) {
     constexpr int kBlocks = int(kUnit) / kBlock, kFirst = kAtUnit * kBlocks;
     if (stop > (kAtUnit + 1) * int(kUnit) - kLast) {
       inner<kBlocks>(acc + 8 * kFirst, kFirst);

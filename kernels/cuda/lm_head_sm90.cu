@@ -32,27 +32,72 @@ using namespace sp_sm90;
 constexpr int kGroups = 2;            // consumer warpgroups
 constexpr int kTerms = 64 * kGroups;  // rows of a block's tile
 constexpr int kUnits = 2;             // of tokens in a step, at most
-constexpr int kDepth = 64;            // of the dimension in one stage: 128 bytes
+constexpr int kDepth = 128;           // bytes of a row in one stage
 constexpr int kStages = 4;
 constexpr int kCluster = 2;
 constexpr int kThreads = 128 * (kGroups + 1);
-constexpr uint32_t kTermBytes = kTerms * kDepth * 2;
-constexpr uint32_t kUnitBytes = kUnit * kDepth * 2;
+constexpr uint32_t kTermBytes = kTerms * kDepth;
+constexpr uint32_t kUnitBytes = kUnit * kDepth;
 constexpr uint32_t kStageBytes = kTermBytes + kUnits * kUnitBytes;
 constexpr uint32_t kResultBytes = 2 * kBatchBytes;  // of a consumer
 constexpr int kSharedBytes =
     kStages * kStageBytes + kGroups * kResultBytes + 1024 /* alignment */;
 
 struct Partial {  // part of a text's maximum, [slot][term of the pair]
-  float *m;
+  uint32_t *m;    // bits of a logit
   int32_t *at;
 };
+
+template <Output kOutput>
+using Logit = std::conditional_t<kOutput == Output::kCandidates, int32_t, float>;
+template <typename X>
+__device__ inline X from_bits(uint32_t x) {
+  return X(x);
+}
+template <>
+__device__ inline float from_bits<float>(uint32_t x) {
+  return __uint_as_float(x);
+}
 
 struct Params {
   Call call;
   Sink sink;
   Schedule schedule;
   Partial partial;
+};
+
+// A term, and what becomes of its maxima.
+template <Output kOutput>
+struct Term {
+  struct Text {  // what is to be known of a text
+    __device__ Text(const Sink &, uint32_t) {}
+  };
+  uint32_t v;
+  float bias;
+
+  __device__ Term(const Sink &sink, uint32_t term) : v(term), bias(bias_of(sink, v)) {}
+  __device__ void deliver(const Sink &sink, uint32_t text, const Text &, float m,
+                          int32_t at) const {
+    sp_lm::deliver<kOutput>(sink, text, v, true, m, at, bias);
+  }
+};
+template <>
+struct Term<Output::kCandidates> {
+  struct Text {
+    uint4 scale;
+    __device__ Text(const Sink &sink, uint32_t text)
+        : scale(__ldg(reinterpret_cast<const uint4 *>(sink.screen.texts +
+                                                      (text == kNoText ? 0 : text)))) {}
+  };
+  uint32_t v;
+  TermScale scale;
+
+  __device__ Term(const Sink &sink, uint32_t term)
+      : v(term), scale(sink.screen.terms[min(v, sink.vocab - 1)]) {}
+  __device__ void deliver(const Sink &sink, uint32_t text, const Text &t, int32_t m,
+                          int32_t) const {
+    mark(sink, text, v, m, scale, {t.scale.x, t.scale.y, t.scale.z, t.scale.w});
+  }
 };
 
 #ifdef SP_SM90
@@ -121,18 +166,22 @@ struct Steps {
 
 // Stages of a step: two at least, so that the first is never the last too. What lies beyond
 // the dimension TMA brings as zeros.
+template <typename T>
 __device__ inline int count_depths(const Params &p) {
-  return max(2, int(p.call.dim + kDepth - 1) / kDepth);
+  constexpr int kEach = kDepth / sizeof(T);
+  return max(2, int(p.call.dim + kEach - 1) / kEach);
 }
 
 // One thread of the producer: all loads of this block.
+template <typename T>
 __device__ inline void produce(const Params &p, const CUtensorMap *w_map,
                                const CUtensorMap *h_map, const SharedMap &shared,
                                uint32_t rank) {
   Ring ring;
   Steps steps(p);
   Step step;
-  const int n_depths = count_depths(p);
+  const int n_depths = count_depths<T>(p);
+  constexpr int kEach = kDepth / sizeof(T);
   constexpr int kHalf = kUnit / kCluster;  // rows of a unit that this block fetches
   while (steps.next(&step)) {
     const int term = (step.pair * kCluster + rank) * kTerms;
@@ -141,32 +190,34 @@ __device__ inline void produce(const Params &p, const CUtensorMap *w_map,
       const uint32_t to = shared.stages + ring.stage * kStageBytes;
       barrier_wait(shared.empty + 8 * ring.stage, ring.phase ^ 1);
       barrier_expect(full, kTermBytes + step.units * kUnitBytes);
-      tma_load(to, w_map, d * kDepth, term, full);
+      tma_load(to, w_map, d * kEach, term, full);
       for (uint32_t row = rank * kHalf; row < step.units * kUnit; row += kUnit)
-        tma_load_all(to + kTermBytes + row * (kDepth * 2), h_map, d * kDepth,
-                     step.row + row, full, (1 << kCluster) - 1);
+        tma_load_all(to + kTermBytes + row * kDepth, h_map, d * kEach, step.row + row,
+                     full, (1 << kCluster) - 1);
     }
   }
 }
 
 // A consumer warpgroup.
-template <typename T, bool kAt>
+template <typename T, Output kOutput>
 class Consumer {
+  static constexpr bool kAt = kOutput == Output::kArgmax;
+  using X = Logit<kOutput>;
   const Params &p;
   const SharedMap &shared;
   const int group, thread, n_depths;
   Ring ring;
-  Pool<kAt> pool;
+  Pool<kAt, X> pool;
 
   // The products of the ring's stage are under way.
   template <int kNUnits>
-  __device__ void multiply_stage(float (&acc)[128], bool add) {
+  __device__ void multiply_stage(X (&acc)[128], bool add) {
     const uint32_t from = shared.stages + ring.stage * kStageBytes;
-    const uint64_t a = matrix_descriptor(from + group * (64 * kDepth * 2));
+    const uint64_t a = matrix_descriptor(from + group * (64 * kDepth));
     const uint64_t b = matrix_descriptor(from + kTermBytes);
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < kDepth / 16; k++) {  // 32 bytes along the swizzled row
+    for (int k = 0; k < kDepth / 32; k++) {  // 32 bytes along the swizzled row
       if constexpr (kNUnits == 2)
         multiply<T>(acc, a + 2 * k, b + 2 * k, add || k > 0);
       else
@@ -197,7 +248,7 @@ class Consumer {
   // waited for. Is there another step after them? Its first stage has been waited for then.
   template <int kNUnits>
   __device__ bool run_steps(Steps &steps, Step *step) {
-    float acc[128];
+    X acc[128];
     bool more;
     do {
       multiply_stage<kNUnits>(acc, false);
@@ -219,7 +270,7 @@ class Consumer {
         shared(map),
         group(g),
         thread(t),
-        n_depths(count_depths(params)),
+        n_depths(count_depths<T>(params)),
         // Term 16 warp + lane / 4, then the term 8 below; four lanes a term.
         pool(params.call, results_of<kAt>(map, g, t / 32 * 256 + t % 32 * 4)) {}
 
@@ -235,18 +286,19 @@ class Consumer {
 };
 
 // Joins four lanes' parts.
-template <bool kAt>
-__device__ inline void join_four(uint32_t from, float *m, int32_t *at) {
+template <bool kAt, typename X>
+__device__ inline void join_four(uint32_t from, X *m, int32_t *at) {
   const uint4 x = load_shared4(from);
-  *m = fmaxf(fmaxf(__uint_as_float(x.x), __uint_as_float(x.y)),
-             fmaxf(__uint_as_float(x.z), __uint_as_float(x.w)));
-  if (!kAt) return;
-  const uint4 i = load_shared4(from + Results<kAt>::kPlaneBytes);
-  *m = __uint_as_float(x.x);
-  *at = i.x;
-  merge_at(*m, *at, __uint_as_float(x.y), i.y);
-  merge_at(*m, *at, __uint_as_float(x.z), i.z);
-  merge_at(*m, *at, __uint_as_float(x.w), i.w);
+  *m = larger(larger(from_bits<X>(x.x), from_bits<X>(x.y)),
+              larger(from_bits<X>(x.z), from_bits<X>(x.w)));
+  if constexpr (kAt) {
+    const uint4 i = load_shared4(from + Results<kAt>::kPlaneBytes);
+    *m = __uint_as_float(x.x);
+    *at = i.x;
+    merge_at(*m, *at, __uint_as_float(x.y), i.y);
+    merge_at(*m, *at, __uint_as_float(x.z), i.z);
+    merge_at(*m, *at, __uint_as_float(x.w), i.w);
+  }
 }
 
 // A finishing warp: takes up what consumer `group` leaves, in the same order. A lane has two
@@ -263,7 +315,8 @@ __device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t
     if (step.first) headless = step.carried;
     const uint32_t mine = rank * kTerms + group * 64 + lane;  // of the pair
     const uint32_t v = step.pair * (kCluster * kTerms) + mine;
-    const float bias[2] = {bias_of(p.sink, v), bias_of(p.sink, v + 32)};
+    const Term<kOutput> term[2] = {Term<kOutput>(p.sink, v),
+                                   Term<kOutput>(p.sink, v + 32)};
     uint32_t from = 0;
     for (uint32_t i = step.segment; from < step.cols; i++) {
       const uint2 s = __ldg(reinterpret_cast<const uint2 *>(p.call.segments) + i);
@@ -274,8 +327,9 @@ __device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t
       if (goes_on && !step.last) break;
       const bool cut = goes_on || headless;
       headless = false;
+      const typename Term<kOutput>::Text text(p.sink, segment.text);
       if (results.count == 0) results.wait_full();
-      float m[2];
+      Logit<kOutput> m[2];
       int32_t at[2];
       join_four<kAt>(results.place, m, at);
       join_four<kAt>(results.place + 512, m + 1, at + 1);
@@ -286,10 +340,10 @@ __device__ inline void finish(const Params &p, const SharedMap &shared, uint32_t
         if (cut) {
           const size_t to =
               size_t(step.slot + goes_on) * (kTerms * kCluster) + mine + 32 * r;
-          p.partial.m[to] = m[r];
+          p.partial.m[to] = bits_of(m[r]);
           if (kAt) p.partial.at[to] = at[r];
         } else {
-          deliver<kOutput>(p.sink, segment.text, v + 32 * r, true, m[r], at[r], bias[r]);
+          term[r].deliver(p.sink, segment.text, text, m[r], at[r]);
         }
       }
     }
@@ -327,7 +381,8 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
     barrier_init_fence();
   }
   cluster_sync();
-  cudaTriggerProgrammaticLaunchCompletion();  // the kernels that follow wait for this one
+  if (kOutput == Output::kCandidates) wait_for_earlier_kernels();
+  let_next_kernel_begin();
 
   // Without uniform() every branch from here on is compiled for warps that part at it.
   const int group = uniform(threadIdx.x / 128), warp = uniform(threadIdx.x % 128 / 32);
@@ -336,10 +391,10 @@ __global__ void SP_LM_CLUSTER __launch_bounds__(kThreads, 1)
     if (warp < kGroups)
       finish<kOutput>(p, shared, rank, warp, threadIdx.x % 32);
     else if (threadIdx.x % 128 == kGroups * 32)
-      produce(p, &w_map, &h_map, shared, rank);
+      produce<T>(p, &w_map, &h_map, shared, rank);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
-    Consumer<T, kOutput == Output::kArgmax>(p, shared, group, threadIdx.x % 128).run();
+    Consumer<T, kOutput>(p, shared, group, threadIdx.x % 128).run();
   }
   cluster_sync();  // nobody leaves while the other may still write or signal here
 #endif
@@ -354,6 +409,7 @@ __device__ inline bool crosses(const Call &call, uint32_t tile, uint32_t i) {
 // strips: it works if the text that is cut there began in that strip.
 template <Output kOutput>
 __global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) {
+  using X = Logit<kOutput>;
   wait_for_earlier_kernels();
   const Schedule &s = p.schedule;
   const Run run = run_number(s, s.first_cut + blockIdx.x);
@@ -365,13 +421,13 @@ __global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) 
     if (!crosses(p.call, strip.tile_end, i) || crosses(p.call, strip.tile, i)) continue;
     const uint32_t text = p.call.segments[i].text;
     if (text == kNoText) continue;
-    float best = -INFINITY;
+    X best = std::is_same_v<X, float> ? X(-INFINITY) : X(INT_MIN);
     int32_t where = -1;
     for (bool goes_on = true; goes_on;) {
       goes_on = crosses(p.call, strip.tile_end, i);
       const size_t from =
           size_t(strip.slot + goes_on) * (kTerms * kCluster) + threadIdx.x;
-      const float m = p.partial.m[from];
+      const X m = from_bits<X>(p.partial.m[from]);
       if (m > best) {
         best = m;
         if (kOutput == Output::kArgmax) where = p.partial.at[from];
@@ -379,7 +435,7 @@ __global__ void __launch_bounds__(kTerms *kCluster) join_kernel(const Params p) 
       if (goes_on) strip = strip_of(s, strip.pair, strip.tile_end);
     }
     const uint32_t v = strip.pair * (kTerms * kCluster) + threadIdx.x;
-    deliver<kOutput>(p.sink, text, v, true, best, where, bias_of(p.sink, v));
+    Term<kOutput>(p.sink, v).deliver(p.sink, text, {p.sink, text}, best, where);
   }
 }
 
@@ -388,13 +444,12 @@ cudaError_t launch(const Params &p, const CUtensorMap &w_map, const CUtensorMap 
                    uint32_t n_cut, cudaStream_t stream) {
   cudaError_t e = cudaFuncSetAttribute(
       sm90_kernel<T, kOutput>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  if (e) return e;
-  sm90_kernel<T, kOutput>
-      <<<p.schedule.n_clusters * kCluster, kThreads, kSharedBytes, stream>>>(p, w_map,
-                                                                             h_map);
-  e = cudaGetLastError();
+  if (!e)
+    e = launch_early(kOutput == Output::kCandidates, sm90_kernel<T, kOutput>,
+                     p.schedule.n_clusters * kCluster, kThreads, kSharedBytes, stream, p,
+                     w_map, h_map);
   if (e || n_cut == 0) return e;
-  return launch_early(true, join_kernel<kOutput>, n_cut, kTerms * kCluster, stream, p);
+  return launch_early(true, join_kernel<kOutput>, n_cut, kTerms * kCluster, 0, stream, p);
 }
 
 template <typename T>
@@ -413,21 +468,23 @@ constexpr size_t kSuperblockBytes = 16 << 20;
 // Runs as short as balance wants, as long as their slots' memory allows.
 constexpr uint32_t kMaxRuns = 1024;
 
-Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters) {
+// Operands of `bytes` each.
+Schedule make_schedule(const Call &call, uint32_t vocab, int n_clusters, uint32_t bytes) {
   Schedule s;
   s.n_tiles = call.n_tiles;
   s.n_pairs = (vocab + kTerms * kCluster - 1) / (kTerms * kCluster);
   s.n_clusters = n_clusters;
   const uint64_t total = uint64_t(s.n_tiles) * s.n_pairs;
   // A few tiles of one pair in a row keep its W in the cache; of a large one, too little.
-  s.run = 2 * min(4u, max(1u, 3072 / call.dim));
+  s.run = 2 * min(4u, max(1u, 6144 / (call.dim * bytes)));
   if (total < 16ull * s.run * n_clusters) s.run = 2;
   // Which runs cut texts? Whole runs end between tiles of even and odd number, if at all.
   const bool all = call.crosses[0] || (call.crosses[1] && s.n_tiles % 2);
   if (all) s.run = max(s.run, uint32_t((total + kMaxRuns - 1) / kMaxRuns + 1) / 2 * 2);
   const uint32_t doubles = (s.n_tiles + 1) / 2;
-  const uint32_t per_superblock = max(
-      s.run / 2 + 1, uint32_t(kSuperblockBytes / (size_t(2 * kUnit) * call.pitch * 2)));
+  const uint32_t per_superblock =
+      max(s.run / 2 + 1,
+          uint32_t(kSuperblockBytes / (size_t(2 * kUnit) * call.pitch * bytes)));
   const uint32_t n_superblocks = max(1u, doubles / per_superblock);
   s.n_short = doubles / n_superblocks;
   s.n_longer = doubles % n_superblocks;
@@ -467,34 +524,66 @@ cudaError_t wgmma_count_clusters(int *n_clusters) {
   return sp_sm90::count_clusters(kernel, kCluster, kThreads, kSharedBytes, n_clusters);
 }
 
-sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
-                 void *partials, int n_clusters, cudaStream_t stream) {
+namespace {
+
+// What a launch wants beside the kernel.
+struct Launch {
   Params p;
+  CUtensorMap w_map, h_map;
+  uint32_t n_cut;
+};
+
+sp_err prepare(const Call &call, const Sink &sink, CUtensorMapDataType type,
+               void *partials, int n_clusters, Launch *out) {
+  Params &p = out->p;
   p.call = call;
   p.sink = sink;
-  p.schedule = make_schedule(call, sink.vocab, n_clusters);
+  p.schedule = make_schedule(call, sink.vocab, n_clusters,
+                             type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2);
   if (uint64_t(p.schedule.n_tiles) * p.schedule.n_pairs >= 1u << 31)
     return sp_fail(SP_EINVAL, "lm_head: %u tokens by %u terms are too much for one call",
                    call.n_tokens, sink.vocab);
-  p.partial.m = static_cast<float *>(partials);
+  p.partial.m = static_cast<uint32_t *>(partials);
   p.partial.at = reinterpret_cast<int32_t *>(
       p.partial.m + max_slots(sink.vocab, n_clusters) * (kTerms * kCluster));
-  CUtensorMap w_map, h_map;
-  const CUtensorMapDataType map_type = type == SP_LM_BF16
-                                           ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                           : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
-  sp_err err =
-      make_tensor_map(&w_map, call.w, map_type, call.dim, call.pitch, sink.vocab, kTerms);
-  if (!err)
-    err = make_tensor_map(&h_map, call.h, map_type, call.dim, call.pitch, call.n_tokens,
-                          kUnit / kCluster);
+  out->n_cut = count_cut_runs(call, p.schedule);
+  const sp_err err = make_tensor_map(&out->w_map, call.w, type, call.dim, call.pitch,
+                                     sink.vocab, kTerms);
+  return err ? err
+             : make_tensor_map(&out->h_map, call.h, type, call.dim, call.pitch,
+                               call.n_tokens, kUnit / kCluster);
+}
+
+}  // namespace
+
+sp_err run_wgmma(const Call &call, const Sink &sink, Output output, sp_lm_dtype type,
+                 void *partials, int n_clusters, cudaStream_t stream) {
+  Launch l;
+  const sp_err err = prepare(call, sink,
+                             type == SP_LM_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                             partials, n_clusters, &l);
   if (err) return err;
-  const uint32_t n_cut = count_cut_runs(call, p.schedule);
-  const cudaError_t e =
+  return from_cuda(
       type == SP_LM_BF16
-          ? launch_for<__nv_bfloat16>(p, w_map, h_map, output, n_cut, stream)
-          : launch_for<__half>(p, w_map, h_map, output, n_cut, stream);
-  return e ? sp_fail(SP_ECUDA, "lm_head: %s", cudaGetErrorString(e)) : SP_OK;
+          ? launch_for<__nv_bfloat16>(l.p, l.w_map, l.h_map, output, l.n_cut, stream)
+          : launch_for<__half>(l.p, l.w_map, l.h_map, output, l.n_cut, stream),
+      "launch");
+}
+
+sp_err run_wgmma_screen(const Call &call, const Sink &sink, void *partials,
+                        int n_clusters, cudaStream_t stream) {
+  Call bytes = call;
+  bytes.w = sink.screen.w;
+  bytes.h = sink.screen.h;
+  bytes.pitch = sink.screen.pitch;
+  Launch l;
+  const sp_err err =
+      prepare(bytes, sink, CU_TENSOR_MAP_DATA_TYPE_UINT8, partials, n_clusters, &l);
+  if (err) return err;
+  return from_cuda(
+      launch<int8_t, Output::kCandidates>(l.p, l.w_map, l.h_map, l.n_cut, stream),
+      "launch");
 }
 
 }  // namespace sp_lm

@@ -146,8 +146,8 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t run_finish_sparse(const Sink &sink, uint32_t n_texts, const sp_lm_sparse &out,
                               bool early, cudaStream_t stream) {
-  return launch_early(early, finish_kernel, min(n_texts, 65535u), kThreads, stream, sink,
-                      out, n_texts);
+  return launch_early(early, finish_kernel, min(n_texts, 65535u), kThreads, 0, stream,
+                      sink, out, n_texts);
 }
 
 }  // namespace sp_lm

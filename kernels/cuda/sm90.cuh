@@ -13,8 +13,8 @@
 
 namespace sp_sm90 {
 
-// A row-major matrix of 16-bit floats for tma_load(), in boxes of 64 elements (128 bytes,
-// swizzled as matrix_descriptor() wants) by `box_rows` <= 256 rows. Rows are `pitch`
+// A row-major matrix of 16-bit floats, or of bytes (UINT8), for tma_load(), in boxes of 128
+// bytes (swizzled as matrix_descriptor() wants) by `box_rows` <= 256 rows. Rows are `pitch`
 // elements apart; past the first `dim` of each, and past the last row, zeros are read.
 // data and pitch are multiples of 16 bytes. Errors: ECUDA.
 inline sp_err make_tensor_map(CUtensorMap *map, const void *data,
@@ -26,9 +26,10 @@ inline sp_err make_tensor_map(CUtensorMap *map, const void *data,
       "cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found);
   if (e || found != cudaDriverEntryPointSuccess)
     return sp_fail(SP_ECUDA, "the driver has no cuTensorMapEncodeTiled");
+  const cuuint32_t bytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2;
   const cuuint64_t dims[2] = {dim, rows};
-  const cuuint64_t strides[1] = {cuuint64_t(pitch) * 2};
-  const cuuint32_t box[2] = {64, box_rows}, steps[2] = {1, 1};
+  const cuuint64_t strides[1] = {cuuint64_t(pitch) * bytes};
+  const cuuint32_t box[2] = {128 / bytes, box_rows}, steps[2] = {1, 1};
   const CUresult r = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(symbol)(
       map, type, 2, const_cast<void *>(data), dims, strides, box, steps,
       CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
@@ -231,41 +232,43 @@ __device__ inline uint64_t matrix_descriptor(uint32_t address) {
          uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
 
-// d[64 x 256] (+)= a[64 x 16] b[256 x 16]^T, asynchronously.
-#define SP_ACC8(d, i)                                                         \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), \
-      "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define SP_ACC128(d)                                                                    \
-  SP_ACC8(d, 0), SP_ACC8(d, 8), SP_ACC8(d, 16), SP_ACC8(d, 24), SP_ACC8(d, 32),         \
-      SP_ACC8(d, 40), SP_ACC8(d, 48), SP_ACC8(d, 56), SP_ACC8(d, 64), SP_ACC8(d, 72),   \
-      SP_ACC8(d, 80), SP_ACC8(d, 88), SP_ACC8(d, 96), SP_ACC8(d, 104), SP_ACC8(d, 112), \
-      SP_ACC8(d, 120)
-#define SP_WGMMA(type)                                             \
-  asm volatile(                                                    \
-      "{\n"                                                        \
-      ".reg .pred p;\n"                                            \
-      "setp.ne.b32 p, %130, 0;\n"                                  \
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type \
-      " {"                                                         \
-      "%0, %1, %2, %3, %4, %5, %6, %7, "                           \
-      "%8, %9, %10, %11, %12, %13, %14, %15, "                     \
-      "%16, %17, %18, %19, %20, %21, %22, %23, "                   \
-      "%24, %25, %26, %27, %28, %29, %30, %31, "                   \
-      "%32, %33, %34, %35, %36, %37, %38, %39, "                   \
-      "%40, %41, %42, %43, %44, %45, %46, %47, "                   \
-      "%48, %49, %50, %51, %52, %53, %54, %55, "                   \
-      "%56, %57, %58, %59, %60, %61, %62, %63, "                   \
-      "%64, %65, %66, %67, %68, %69, %70, %71, "                   \
-      "%72, %73, %74, %75, %76, %77, %78, %79, "                   \
-      "%80, %81, %82, %83, %84, %85, %86, %87, "                   \
-      "%88, %89, %90, %91, %92, %93, %94, %95, "                   \
-      "%96, %97, %98, %99, %100, %101, %102, %103, "               \
-      "%104, %105, %106, %107, %108, %109, %110, %111, "           \
-      "%112, %113, %114, %115, %116, %117, %118, %119, "           \
-      "%120, %121, %122, %123, %124, %125, %126, %127"             \
-      "}, %128, %129, p, 1, 1, 0, 0;\n"                            \
-      "}\n"                                                        \
-      : SP_ACC128(d)                                               \
+// d[64 x 256] (+)= a[64 x K] b[256 x K]^T, asynchronously; K is 32 bytes, and d float for
+// 16-bit floats, int32 for int8.
+#define SP_ACC8(c, d, i)                                                                 \
+  c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), \
+      c(d[i + 7])
+#define SP_ACC128(c, d)                                                           \
+  SP_ACC8(c, d, 0), SP_ACC8(c, d, 8), SP_ACC8(c, d, 16), SP_ACC8(c, d, 24),       \
+      SP_ACC8(c, d, 32), SP_ACC8(c, d, 40), SP_ACC8(c, d, 48), SP_ACC8(c, d, 56), \
+      SP_ACC8(c, d, 64), SP_ACC8(c, d, 72), SP_ACC8(c, d, 80), SP_ACC8(c, d, 88), \
+      SP_ACC8(c, d, 96), SP_ACC8(c, d, 104), SP_ACC8(c, d, 112), SP_ACC8(c, d, 120)
+#define SP_WGMMA(c, types, flags)                        \
+  asm volatile(                                          \
+      "{\n"                                              \
+      ".reg .pred p;\n"                                  \
+      "setp.ne.b32 p, %130, 0;\n"                        \
+      "wgmma.mma_async.sync.aligned.m64n256" types       \
+      " {"                                               \
+      "%0, %1, %2, %3, %4, %5, %6, %7, "                 \
+      "%8, %9, %10, %11, %12, %13, %14, %15, "           \
+      "%16, %17, %18, %19, %20, %21, %22, %23, "         \
+      "%24, %25, %26, %27, %28, %29, %30, %31, "         \
+      "%32, %33, %34, %35, %36, %37, %38, %39, "         \
+      "%40, %41, %42, %43, %44, %45, %46, %47, "         \
+      "%48, %49, %50, %51, %52, %53, %54, %55, "         \
+      "%56, %57, %58, %59, %60, %61, %62, %63, "         \
+      "%64, %65, %66, %67, %68, %69, %70, %71, "         \
+      "%72, %73, %74, %75, %76, %77, %78, %79, "         \
+      "%80, %81, %82, %83, %84, %85, %86, %87, "         \
+      "%88, %89, %90, %91, %92, %93, %94, %95, "         \
+      "%96, %97, %98, %99, %100, %101, %102, %103, "     \
+      "%104, %105, %106, %107, %108, %109, %110, %111, " \
+      "%112, %113, %114, %115, %116, %117, %118, %119, " \
+      "%120, %121, %122, %123, %124, %125, %126, %127"   \
+      "}, %128, %129, p" flags                           \
+      ";\n"                                              \
+      "}\n"                                              \
+      : SP_ACC128(c, d)                                  \
       : "l"(a), "l"(b), "r"(add))
 
 template <typename T>
@@ -273,36 +276,41 @@ __device__ inline void multiply(float (&d)[128], uint64_t a, uint64_t b, int add
 template <>
 __device__ inline void multiply<__nv_bfloat16>(float (&d)[128], uint64_t a, uint64_t b,
                                                int add) {
-  SP_WGMMA("bf16");
+  SP_WGMMA("+f", "k16.f32.bf16.bf16", ", 1, 1, 0, 0");
 }
 template <>
 __device__ inline void multiply<__half>(float (&d)[128], uint64_t a, uint64_t b,
                                         int add) {
-  SP_WGMMA("f16");
+  SP_WGMMA("+f", "k16.f32.f16.f16", ", 1, 1, 0, 0");
+}
+template <typename T>
+__device__ inline void multiply(int32_t (&d)[128], uint64_t a, uint64_t b, int add) {
+  SP_WGMMA("+r", "k32.s32.s8.s8", "");
 }
 
-// d[64 x 128] (+)= a[64 x 16] b[128 x 16]^T, asynchronously, in the first half of d's registers.
-#define SP_ACC64(d)                                                             \
-  SP_ACC8(d, 0), SP_ACC8(d, 8), SP_ACC8(d, 16), SP_ACC8(d, 24), SP_ACC8(d, 32), \
-      SP_ACC8(d, 40), SP_ACC8(d, 48), SP_ACC8(d, 56)
-#define SP_WGMMA128(type)                                          \
-  asm volatile(                                                    \
-      "{\n"                                                        \
-      ".reg .pred p;\n"                                            \
-      "setp.ne.b32 p, %66, 0;\n"                                   \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type \
-      " {"                                                         \
-      "%0, %1, %2, %3, %4, %5, %6, %7, "                           \
-      "%8, %9, %10, %11, %12, %13, %14, %15, "                     \
-      "%16, %17, %18, %19, %20, %21, %22, %23, "                   \
-      "%24, %25, %26, %27, %28, %29, %30, %31, "                   \
-      "%32, %33, %34, %35, %36, %37, %38, %39, "                   \
-      "%40, %41, %42, %43, %44, %45, %46, %47, "                   \
-      "%48, %49, %50, %51, %52, %53, %54, %55, "                   \
-      "%56, %57, %58, %59, %60, %61, %62, %63"                     \
-      "}, %64, %65, p, 1, 1, 0, 0;\n"                              \
-      "}\n"                                                        \
-      : SP_ACC64(d)                                                \
+// d[64 x 128] (+)= a[64 x K] b[128 x K]^T, asynchronously, in the first half of d's registers.
+#define SP_ACC64(c, d)                                                      \
+  SP_ACC8(c, d, 0), SP_ACC8(c, d, 8), SP_ACC8(c, d, 16), SP_ACC8(c, d, 24), \
+      SP_ACC8(c, d, 32), SP_ACC8(c, d, 40), SP_ACC8(c, d, 48), SP_ACC8(c, d, 56)
+#define SP_WGMMA128(c, types, flags)               \
+  asm volatile(                                    \
+      "{\n"                                        \
+      ".reg .pred p;\n"                            \
+      "setp.ne.b32 p, %66, 0;\n"                   \
+      "wgmma.mma_async.sync.aligned.m64n128" types \
+      " {"                                         \
+      "%0, %1, %2, %3, %4, %5, %6, %7, "           \
+      "%8, %9, %10, %11, %12, %13, %14, %15, "     \
+      "%16, %17, %18, %19, %20, %21, %22, %23, "   \
+      "%24, %25, %26, %27, %28, %29, %30, %31, "   \
+      "%32, %33, %34, %35, %36, %37, %38, %39, "   \
+      "%40, %41, %42, %43, %44, %45, %46, %47, "   \
+      "%48, %49, %50, %51, %52, %53, %54, %55, "   \
+      "%56, %57, %58, %59, %60, %61, %62, %63"     \
+      "}, %64, %65, p" flags                       \
+      ";\n"                                        \
+      "}\n"                                        \
+      : SP_ACC64(c, d)                             \
       : "l"(a), "l"(b), "r"(add))
 
 template <typename T>
@@ -310,12 +318,16 @@ __device__ inline void multiply_half(float (&d)[128], uint64_t a, uint64_t b, in
 template <>
 __device__ inline void multiply_half<__nv_bfloat16>(float (&d)[128], uint64_t a,
                                                     uint64_t b, int add) {
-  SP_WGMMA128("bf16");
+  SP_WGMMA128("+f", "k16.f32.bf16.bf16", ", 1, 1, 0, 0");
 }
 template <>
 __device__ inline void multiply_half<__half>(float (&d)[128], uint64_t a, uint64_t b,
                                              int add) {
-  SP_WGMMA128("f16");
+  SP_WGMMA128("+f", "k16.f32.f16.f16", ", 1, 1, 0, 0");
+}
+template <typename T>
+__device__ inline void multiply_half(int32_t (&d)[128], uint64_t a, uint64_t b, int add) {
+  SP_WGMMA128("+r", "k32.s32.s8.s8", "");
 }
 #undef SP_WGMMA128
 #undef SP_ACC64
