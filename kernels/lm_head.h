@@ -52,18 +52,17 @@ typedef enum sp_lm_path {
 
 /* Sparse output in two passes, on the WGMMA path: the first multiplies W and h rounded to 8
  * bits and finds the terms of a text that may pass the threshold, by a bound that misses
- * none; the second scores those from W and h themselves, as the other paths do. The same
- * entries come out, and where the device adds up products alike in both, the same bits (an
- * H200 does). 1.4 to 1.7 times as fast as one pass where few terms pass, as in trained
- * models; a third as fast where nearly all do.
+ * none; the second scores those from W and h themselves, with the same instructions as one
+ * pass. So the output is the same, bit for bit. 1.3 to 1.7 times as fast as one pass where
+ * few terms pass, as in trained models; half as fast where nearly all do.
  *
  * w and bias must not change while the head lives. It owns more memory then: vocab * dim
- * bytes, n_tokens * dim and for each text 0.7 * vocab. */
+ * bytes, n_tokens * dim, and for each text about vocab. */
 typedef enum sp_lm_screen {
   SP_LM_SCREEN_NEVER,
   SP_LM_SCREEN_AUTO, /* but where one pass is quicker: a small batch or dim, one long text
-                         among few; and for a while after a tenth of all terms went through
-                         the first pass */
+                         among few; and for 256 calls after 15 % of all terms went through the
+                         first pass */
   SP_LM_SCREEN_ALWAYS /* for tests and benchmarks */
 } sp_lm_screen;
 

@@ -92,12 +92,7 @@ struct Maps {
 
 using namespace sp_sm90;
 
-struct Ring {  // the place in the ring of stages, and which time round
-  uint32_t stage = 0, phase = 0;
-  __device__ void advance() {
-    if (++stage == kStages) stage = 0, phase ^= 1;
-  }
-};
+using Ring = StageRing<kStages>;
 
 // Which tile a cluster works on: the features of this block, and where its tokens begin.
 struct Tile {

@@ -110,7 +110,7 @@ sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
   // The kernel may read one behind the last; the tiles lie at a multiple of 16 bytes.
   const size_t max_segments = tiled ? 2 * n + 2 : 0;
   const size_t bytes = max_tiles * sizeof(Tile) + max_segments * sizeof(Segment) +
-                       n * sizeof(TextScale) + (3 * n + 1) * sizeof(uint32_t);
+                       n * sizeof(TextScale) + 3 * n * sizeof(uint32_t);
   sp_lm_head::Upload *up;
   sp_err err = next_upload(head, bytes, &up);
   if (!err) err = grow(&head->plan, bytes);
@@ -128,9 +128,9 @@ sp_err upload_plan(sp_lm_head *head, const sp_lm_texts *texts, Call *call,
   uint32_t *const first = reinterpret_cast<uint32_t *>(host + texts_at);
   memcpy(first, texts->first, n * sizeof(uint32_t));
   memcpy(first + n, texts->end, n * sizeof(uint32_t));
-  memset(first + 2 * n, 0, (n + 1) * sizeof(uint32_t));
+  memset(first + 2 * n, 0, n * sizeof(uint32_t));
   err = from_cuda(
-      cudaMemcpyAsync(head->plan.data, host, texts_at + (3 * n + 1) * sizeof(uint32_t),
+      cudaMemcpyAsync(head->plan.data, host, texts_at + 3 * n * sizeof(uint32_t),
                       cudaMemcpyHostToDevice, stream),
       "copying the texts' ranges");
   if (!err) err = from_cuda(cudaEventRecord(up->copied, stream), "recording an upload");
@@ -282,7 +282,7 @@ constexpr double kManyProducts = 5e10;
 constexpr uint32_t kLongTexts = 16;  // that make a batch, at least
 // The second pass takes longer than the first one saves when it scores this share of all terms;
 // then so many calls are made in one pass before the next attempt.
-constexpr float kLargeShare = 0.1f;
+constexpr float kLargeShare = 0.15f;
 constexpr uint32_t kRest = 256;
 
 // Does the screen make this call shorter? What the last one found is read without waiting for

@@ -36,7 +36,6 @@ struct Screen {
   TextScale *texts;        // [n_texts]
   uint32_t *marks;         // a bit for each term: is it a candidate? [n_texts, n_words]
   uint32_t *candidates;    // terms [n_texts, cap]. More than cap: all terms are
-  uint32_t *next;          // 0: counts pieces of the second pass
   uint32_t pitch, n_words, cap;
   float limit;  // no logit below it passes the threshold
   float slack;  // of |h| |W[v]|, that float32 arithmetic may be off
@@ -79,7 +78,7 @@ struct Call {
   const void *w, *h;
   uint32_t dim, pitch, n_tokens, n_texts;
   const uint32_t *first, *end;  // [n_texts]
-  uint32_t *counts;             // [n_texts], zeros: for Sink.n_found. One more behind
+  uint32_t *counts;             // [n_texts], zeros: for Sink.n_found
   TextScale *scales;            // [n_texts], zeros: for the screen
   // WGMMA only:
   const Tile *tiles;
@@ -219,6 +218,10 @@ sp_err run_wgmma_screen(const Call &call, const Sink &sink, void *partials,
                         int n_clusters, cudaStream_t stream);
 size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters);
 cudaError_t wgmma_count_clusters(int *n_clusters);  // that run at once on this device
+
+// Scores the candidates of sink.screen as kSparse.
+sp_err run_rescore(const Call &call, const Sink &sink, sp_lm_dtype type, float *share,
+                   int n_clusters, cudaStream_t stream);
 
 // A device buffer that grows.
 struct Buffer {

@@ -9,7 +9,7 @@
 #include <cmath>
 
 #include "kernels/cuda/common.cuh"
-#include "kernels/cuda/lm_head_mma.cuh"
+#include "kernels/cuda/lm_head_parts.cuh"
 
 namespace sp_lm {
 namespace {
@@ -172,60 +172,6 @@ __global__ void __launch_bounds__(kBlock) list_kernel(const Call call, const Sin
       to[at++] = i * 32 + __ffs(word) - 1;
 }
 
-// How many terms of `text` the second pass scores.
-__device__ inline uint32_t count_scored(const Sink &sink, uint32_t text) {
-  const uint32_t n = sink.screen.texts[text].n_candidates;
-  return n > sink.screen.cap ? sink.vocab : n;
-}
-
-// Scores candidates, 128 of a text at a time: first the lowest of every text, as those lie
-// close together in W. Tells the host what share of all terms they are.
-template <typename T>
-__global__ void __launch_bounds__(mma::kThreads, 2)
-    rescore_kernel(const Call call, const Sink sink, float *share) {
-  extern __shared__ __align__(128) uint8_t shared[];
-  __shared__ uint32_t terms[mma::kTerms];
-  __shared__ uint32_t longest, piece;
-  __shared__ float total;
-  wait_for_earlier_kernels();
-  if (threadIdx.x == 0) longest = 0, total = 0;
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < call.n_texts; i += mma::kThreads) {
-    const uint32_t n = count_scored(sink, i);
-    atomicMax(&longest, n);
-    if (blockIdx.x == 0) atomicAdd(&total, float(n) / float(sink.vocab));
-  }
-  __syncthreads();
-  if (blockIdx.x == 0 && threadIdx.x == 0)
-    *static_cast<volatile float *>(share) = total / float(call.n_texts);
-
-  const uint32_t n_pieces = (longest + mma::kTerms - 1) / mma::kTerms * call.n_texts;
-  for (;;) {
-    if (threadIdx.x == 0) {
-      do {
-        piece = atomicAdd(sink.screen.next, 1u);
-      } while (piece < n_pieces && count_scored(sink, piece % call.n_texts) <=
-                                       piece / call.n_texts * mma::kTerms);
-    }
-    __syncthreads();
-    if (piece >= n_pieces) return;
-    const uint32_t text = piece % call.n_texts;
-    const uint32_t from = piece / call.n_texts * mma::kTerms;
-    const uint32_t n = count_scored(sink, text);
-    if (threadIdx.x < mma::kTerms && from + threadIdx.x < n)
-      terms[threadIdx.x] =
-          n == sink.vocab
-              ? from + threadIdx.x
-              : sink.screen
-                    .candidates[size_t(text) * sink.screen.cap + from + threadIdx.x];
-    __syncthreads();
-#if __CUDA_ARCH__ >= 900  // never launched elsewhere
-    mma::pool_text<T, Output::kSparse>(call, sink, text, mma::TermList{terms, n - from},
-                                       shared);
-#endif
-  }
-}
-
 template <typename T>
 cudaError_t round_terms(const Call &call, const Sink &sink, cudaStream_t stream,
                         int8_t *to, TermScale *scales) {
@@ -247,16 +193,6 @@ cudaError_t round_tokens(const Call &call, const Screen &s, cudaStream_t stream)
                           s);
 }
 
-template <typename T>
-cudaError_t rescore(const Call &call, const Sink &sink, int n_blocks, float *share,
-                    cudaStream_t stream) {
-  const cudaError_t e = cudaFuncSetAttribute(
-      rescore_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, mma::kSharedBytes);
-  if (e) return e;
-  return launch_early(true, rescore_kernel<T>, unsigned(n_blocks), mma::kThreads,
-                      mma::kSharedBytes, stream, call, sink, share);
-}
-
 // The logit that an entry of weight `threshold` needs at least.
 float limit_of(float threshold, uint32_t log1p_times) {
   if (!(threshold > 0)) return threshold == threshold ? 0.f : NAN;
@@ -269,7 +205,7 @@ float limit_of(float threshold, uint32_t log1p_times) {
 // Room for the candidates of a text. Of one that has more all terms are scored: so many would
 // take as long.
 uint32_t candidates_cap(uint32_t vocab) {
-  return min(vocab, max(1024u, vocab / 8));
+  return min(vocab, max(1024u, vocab / 5));
 }
 
 }  // namespace
@@ -317,7 +253,6 @@ sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t 
   s.texts = call.scales;
   s.marks = static_cast<uint32_t *>(head->marks.data);
   s.candidates = static_cast<uint32_t *>(head->candidates.data);
-  s.next = call.counts + call.n_texts;
   s.limit = limit_of(sink.threshold, sink.log1p_times);
   s.slack = float(c.dim / 16 + 16) * 0x1p-22f;
 
@@ -331,12 +266,8 @@ sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t 
     err = from_cuda(
         launch_early(true, list_kernel, call.n_texts, kBlock, 0, stream, call, sink),
         "launch");
-  if (err) return err;
-  const int n_blocks = head->n_clusters * 4;  // two an SM
-  return from_cuda(bf16
-                       ? rescore<__nv_bfloat16>(call, sink, n_blocks, head->share, stream)
-                       : rescore<__half>(call, sink, n_blocks, head->share, stream),
-                   "launch");
+  return err ? err
+             : run_rescore(call, sink, c.dtype, head->share, head->n_clusters, stream);
 }
 
 }  // namespace sp_lm

@@ -102,12 +102,7 @@ struct Term<Output::kCandidates> {
 
 #ifdef SP_SM90
 
-struct Ring {  // the place in the ring of stages, and which time round
-  uint32_t stage = 0, phase = 0;
-  __device__ void advance() {
-    if (++stage == kStages) stage = 0, phase ^= 1;
-  }
-};
+using Ring = StageRing<kStages>;
 
 struct SharedMap {                       // addresses
   uint32_t stages;                       // 1024-byte aligned

@@ -140,6 +140,15 @@ __device__ inline void barrier_arrive_at(uint32_t bar, uint32_t rank) {
       : "memory");
 }
 
+// The place in a ring of stages, each with barriers, and which time round: their parity.
+template <int kStages>
+struct StageRing {
+  uint32_t stage = 0, phase = 0;
+  __device__ void advance() {
+    if (++stage == kStages) stage = 0, phase ^= 1;
+  }
+};
+
 // `bytes` from `from` to `to`, all three multiples of 16; they count at barrier `bar`.
 __device__ inline void bulk_load(uint32_t to, const void *from, uint32_t bytes,
                                  uint32_t bar) {
