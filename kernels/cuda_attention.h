@@ -26,9 +26,12 @@ extern "C" {
  *            value head of query head h being h / (n_heads / n_kv_heads)
  * out        device, `type`d, laid out as q with out_stride; not q, k or v. The
  *            n_heads * head_dim elements are written, and zeros up to the next multiple
- * of 8 starts     device i32 [n_seqs + 1], ascending from 0: tokens of a sequence key_end
- * device i32 [n_seqs], or NULL: how many tokens of each sequence, from its first, may be
- * attended to; NULL: all max_len    the longest sequence, known on the host
+ *            of 8
+ * starts     device i32 [n_seqs + 1], ascending from 0: tokens of a sequence
+ * key_end    device i32 [n_seqs], or NULL: how many tokens of each sequence, from its
+ *            first, may be attended to; NULL: all
+ * max_len    no sequence is longer; known on the host. Results do not depend on it, nor on
+ *            what else is in the batch, but the time does
  *
  * strides multiples of 8 and pointers 16-byte aligned for the head_dims of the
  * tensor-core path; head_dim 1 .. 256; n_heads a multiple of n_kv_heads; n_seqs 0 ..
