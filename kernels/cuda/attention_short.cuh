@@ -57,6 +57,7 @@ struct Cursor {
   }
 };
 
+// mbarriers as every architecture since sm_80 has them; sm90.cuh's are for sm_90a alone.
 __device__ inline uint32_t address_of(const void *shared) {
   return uint32_t(__cvta_generic_to_shared(shared));
 }
