@@ -257,7 +257,6 @@ namespace sp_lm {
 sp_err from_cuda(cudaError_t e, const char *what);  // SP_OK, ENOMEM or ECUDA
 sp_err grow(Buffer *b, size_t bytes);               // the old contents are lost
 sp_err check_texts(const sp_lm_texts *texts, uint32_t n_tokens);
-// What every call begins with: padded inputs, the plan on the device.
 // Makes the 8-bit copy of W.
 sp_err screen_prepare(sp_lm_head *head);
 // Of 128 terms, that the second pass cuts a text's into, at most.
@@ -266,6 +265,7 @@ inline uint64_t count_pieces(uint32_t vocab) {
 }
 // Finds the sparse entries of a call in two passes, and stages them.
 sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t stream);
+// What every call begins with: padded inputs, the plan on the device.
 sp_err begin(sp_lm_head *head, const void *h, uint32_t n_tokens, const sp_lm_texts *texts,
              Call *call, cudaStream_t stream);
 
