@@ -58,10 +58,10 @@ static sp_err check(const sp_vec *query, const sp_search_params *params) {
     return sp_fail(SP_EINVAL, "heap_factor is %g, not a number from 0 up",
                    (double)params->heap_factor);
   for (uint32_t i = 0; i < query->n; i++)
-    if (!(query->weights[i] >= 0) || isinf(query->weights[i]))
-      return sp_fail(SP_EINVAL,
-                     "the query's weight of term %u is %g, not a number from 0 up",
-                     query->terms[i], (double)query->weights[i]);
+    if (!(query->weights[i] >= 0 && query->weights[i] <= SP_MAX_QUERY_WEIGHT))
+      return sp_fail(
+          SP_EINVAL, "the query's weight of term %u is %g, not a number from 0 to %g",
+          query->terms[i], (double)query->weights[i], (double)SP_MAX_QUERY_WEIGHT);
   return SP_OK;
 }
 

@@ -11,6 +11,10 @@
 
 enum { SP_MAX_K = 10000 };
 
+/* The largest weight of a query: with it no score leaves float's range, whatever a document
+ * of 65,535 entries of at most 65,504 holds. */
+#define SP_MAX_QUERY_WEIGHT 1e28f
+
 typedef struct sp_search_params {
   uint32_t k;         /* 1 .. SP_MAX_K */
   bool exact;         /* score every document: the ground truth */
@@ -46,7 +50,8 @@ void sp_searcher_free(sp_searcher *s); /* NULL is fine */
 
 /* Writes at most params->k hits to the caller's hits[k] and their number to *n_hits.
  * Documents with score 0 are never hits. Query terms the index does not have count for
- * nothing; a negative or non-finite weight is EINVAL. `stats` may be NULL. Errors:
+ * nothing; a weight that is no number from 0 to
+ * SP_MAX_QUERY_WEIGHT is EINVAL. `stats` may be NULL. Errors:
  * EINVAL, ENOMEM, EFORMAT (the search met a damaged list or chunk). */
 sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *params,
                  sp_hit *hits, uint32_t *n_hits, sp_search_stats *stats);

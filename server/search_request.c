@@ -35,9 +35,9 @@ static sp_err read_entry(const json_t *term, const json_t *weight, size_t i, sp_
     return sp_fail(SP_EFORMAT, "%s: terms[%zu] is not a whole number from 0 to %u", WHERE,
                    i, UINT32_MAX - 1);
   float w = json_is_number(weight) ? (float)json_number_value(weight) : NAN;
-  if (!isfinite(w) || w < 0)
-    return sp_fail(SP_EFORMAT, "%s: weights[%zu] is not a finite number of 0 or more",
-                   WHERE, i);
+  if (!(w >= 0 && w <= SP_MAX_QUERY_WEIGHT)) /* refuses NaN too */
+    return sp_fail(SP_EFORMAT, "%s: weights[%zu] is not a number from 0 to %g", WHERE, i,
+                   (double)SP_MAX_QUERY_WEIGHT);
   return sp_vec_push(v, (uint32_t)json_integer_value(term), w);
 }
 
