@@ -33,7 +33,12 @@ static sp_err put_result(const sp_engine *engine, const sp_search_request *reque
   return err ? err : sp_buf_append_str(out, "]}\n");
 }
 
-/* A failure after the search is never the request's fault. */
+/* The request was found good before: a format that is wrong from here on is the index's, so
+ * the server's fault. */
+static void fail(sp_reply *r, sp_err err) {
+  sp_reply_failure(r, err == SP_EFORMAT ? SP_EIO : err);
+}
+
 static void answer(const sp_engine *engine, const sp_search_request *request,
                    sp_session *session, sp_buf *scratch, sp_reply *r) {
   sp_result result;
@@ -43,13 +48,10 @@ static void answer(const sp_engine *engine, const sp_search_request *request,
                                             &request->params, &result)
                    : sp_session_search_vector(session, &request->vector, &request->params,
                                               &result);
-  if (err) {
-    sp_reply_failure(r, err);
-    return;
-  }
-  err = put_result(engine, request, &result, now_ms() - began, scratch, &r->body);
+  if (!err)
+    err = put_result(engine, request, &result, now_ms() - began, scratch, &r->body);
   if (err)
-    sp_reply_failure(r, err == SP_ENOMEM ? SP_ENOMEM : SP_EIO);
+    fail(r, err);
   else
     r->status = 200;
 }

@@ -319,6 +319,45 @@ static void each_bad_request_gets_its_status_and_a_sentence(void **state) {
   free(body);
 }
 
+/* --- damage --- */
+
+/* Overwrites the lists of an index: the payloads of chunks of kind 2 (index/format.h). */
+static int spoil_lists(const char *index) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/data.mdb", index);
+  FILE *f = fopen(path, "r+be");
+  assert_non_null(f);
+  uint8_t h[48], ones[512];
+  int n = 0;
+  memset(ones, 0xff, sizeof ones);
+  for (long at = 16; fseek(f, at, SEEK_SET) == 0 && fread(h, sizeof h, 1, f) == 1;
+       at += 4096) {
+    if (memcmp(h, "SPCK\2", 5) != 0) continue;
+    assert_int_equal(fseek(f, at + 48, SEEK_SET), 0);
+    assert_int_equal(fwrite(ones, sizeof ones, 1, f), 1);
+    n++;
+  }
+  assert_int_equal(fclose(f), 0);
+  return n;
+}
+
+/* Not 400: the request is good. */
+static void a_damaged_index_is_the_servers_fault(void **state) {
+  (void)state;
+  world w = {0};
+  temp_folder_make(w.folder);
+  snprintf(w.demo, sizeof w.demo, "%s/demo", w.folder);
+  const char *index[] = {"index", w.demo, "--corpus", "data/demo", NULL};
+  assert_int_equal(program_run(index), 0);
+  assert_true(spoil_lists(w.demo) > 0);
+  const char *serve[] = {"serve", w.demo, "--listen", "127.0.0.1:0", NULL};
+  w.server = start_server(serve, w.address);
+  /* the first words of the first document: their lists are at the front */
+  expect_error(ask(&w, "{\"query\": {\"terms\": [0, 1, 2], \"weights\": [1, 1, 1]}}"),
+               500, "damaged");
+  end_world(&w);
+}
+
 /* --- starting and stopping --- */
 
 static void two_indexes_of_one_name_are_refused(void **state) {
@@ -366,6 +405,7 @@ int main(void) {
       cmocka_unit_test(each_bad_request_gets_its_status_and_a_sentence),
       cmocka_unit_test(two_indexes_of_one_name_are_refused),
       cmocka_unit_test(what_cannot_be_served_is_refused),
+      cmocka_unit_test(a_damaged_index_is_the_servers_fault),
       cmocka_unit_test(a_stop_in_mid_flight_tears_no_answer),
   };
   return cmocka_run_group_tests_name("serve", tests, make_world, end_shared_world);
