@@ -75,7 +75,7 @@ typedef struct sp_build_summary {
   uint64_t bytes; /* of data.mdb in use */
 } sp_build_summary;
 
-/* On SP_OK the caller owns *out, and ends it with finish, abort or leave. Errors: EINVAL
+/* On SP_OK the caller owns *out, and ends it with finish or abort. Errors: EINVAL
  * (an index is there, or none to append to), EBUSY (another process builds it), EFORMAT,
  * EIO, ENOMEM. */
 sp_err sp_builder_open(const char *path, const sp_build_options *options,
