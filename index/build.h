@@ -66,6 +66,7 @@ struct sp_builder {
   bool is_committed;     /* this very build has been committed before */
   sp_building committed; /* the record of the last build that was; source 0: none */
   sp_build_options o;
+  sp_build_params asked; /* as the options had them; those in `o` are then chosen */
   sp_build_hooks hooks;
   char *source;
   sp_build_start start;
@@ -98,7 +99,7 @@ sp_err sp_build_write_ids(sp_builder *b);
 
 /* build_store.c */
 uint64_t sp_build_source_hash(
-    const sp_builder *b); /* of the source and the spool's size */
+    const sp_builder *b); /* of the source, the parameters and the spool's size */
 sp_err sp_build_read_committed(sp_builder *b, const sp_snapshot *s);
 sp_err sp_build_open_store(sp_builder *b); /* and find or begin the record of progress */
 sp_err sp_build_reserve(sp_builder *b, sp_db db, uint32_t number, size_t n, void **value);

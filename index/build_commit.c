@@ -48,24 +48,28 @@ static sp_err put_index_record(sp_builder *b, MDB_txn *txn) {
                       (MDB_val){sizeof h, &h});
 }
 
-static sp_err put_encoder(sp_builder *b, MDB_txn *txn) {
-  sp_buf text = {0};
+/* What the encoder has to say, before the commit begins. */
+typedef struct encoder_texts {
+  sp_buf contract, state; /* empty: none */
+} encoder_texts;
+
+static sp_err ask_encoder(sp_builder *b, encoder_texts *t) {
   sp_err err = SP_OK;
   if (b->hooks.contract) {
-    err = b->hooks.contract(b->hooks.arg, &text);
-    if (!err) err = sp_buf_append(&text, "", 1);
-    if (!err)
-      err = sp_store_put_blob(&b->store, txn, SP_DB_META, (MDB_val){8, "contract"},
-                              text.data, text.n);
+    err = b->hooks.contract(b->hooks.arg, &t->contract);
+    if (!err) err = sp_buf_append(&t->contract, "", 1);
   }
-  sp_buf_clear(&text);
-  if (!err && b->hooks.save) {
-    err = b->hooks.save(b->hooks.arg, &text);
-    if (!err && text.n)
-      err = sp_store_put_blob(&b->store, txn, SP_DB_META, (MDB_val){7, "encoder"},
-                              text.data, text.n);
-  }
-  sp_buf_free(&text);
+  return !err && b->hooks.save ? b->hooks.save(b->hooks.arg, &t->state) : err;
+}
+
+static sp_err put_encoder(sp_builder *b, MDB_txn *txn, const encoder_texts *t) {
+  sp_err err = SP_OK;
+  if (t->contract.n)
+    err = sp_store_put_blob(&b->store, txn, SP_DB_META, (MDB_val){8, "contract"},
+                            t->contract.data, t->contract.n);
+  if (!err && t->state.n)
+    err = sp_store_put_blob(&b->store, txn, SP_DB_META, (MDB_val){7, "encoder"},
+                            t->state.data, t->state.n);
   return err;
 }
 
@@ -119,31 +123,48 @@ static sp_err replace_older(sp_builder *b, MDB_txn *txn) {
   return err;
 }
 
-sp_err sp_build_commit(sp_builder *b) {
-  /* Deletions and the encoder's state are all that can be large here. */
-  sp_err err = sp_store_make_room(&b->store, (uint64_t)1 << 20);
-  if (err) return err;
+static sp_err put_all(sp_builder *b, MDB_txn *txn, const encoder_texts *t) {
   sp_disk_segment d = segment_record(b);
   uint8_t buffer[8];
   MDB_val key = sp_store_key(b->at.segment, 0, buffer);
   key.mv_size = 4;
-  MDB_txn *txn;
-  err = sp_store_write(&b->store, &txn);
-  if (err) return err;
-  if (!b->is_new) err = replace_older(b, txn);
+  sp_err err = b->is_new ? SP_OK : replace_older(b, txn);
   if (!err) err = put_index_record(b, txn);
-  if (!err) err = put_encoder(b, txn);
+  if (!err) err = put_encoder(b, txn, t);
   if (!err)
     err = sp_store_put(&b->store, txn, SP_DB_SEGMENTS, key, (MDB_val){sizeof d, &d});
   if (!err) err = sp_store_delete(&b->store, txn, SP_DB_META, (MDB_val){8, "building"});
   if (!err)
     err = sp_store_put_blob(&b->store, txn, SP_DB_META, (MDB_val){9, "committed"}, &b->at,
                             sizeof b->at);
-  if (err) {
-    mdb_txn_abort(txn);
-    return err;
-  }
-  err = sp_store_commit(&b->store, &txn);
+  return err;
+}
+
+/* The largest that the bitmaps of deleted documents can be: 8 KiB for 65,536 documents, and
+ * some pages for each older segment. */
+static uint64_t most_deleted_bytes(const sp_builder *b) {
+  return b->is_new ? 0 : b->at.first_doc / 8 + (uint64_t)b->at.segment * (16 << 10);
+}
+
+static sp_err commit(sp_builder *b, const encoder_texts *t) {
+  uint64_t bytes = t->contract.n + t->state.n + most_deleted_bytes(b);
+  sp_err err = sp_store_make_room(&b->store, bytes + ((uint64_t)1 << 20));
+  if (err) return err;
+  MDB_txn *txn;
+  err = sp_store_write(&b->store, &txn);
+  if (err) return err;
+  err = put_all(b, txn, t);
+  if (!err) return sp_store_commit(&b->store, &txn);
+  mdb_txn_abort(txn);
+  return err;
+}
+
+sp_err sp_build_commit(sp_builder *b) {
+  encoder_texts t = {{0}, {0}};
+  sp_err err = ask_encoder(b, &t);
+  if (!err) err = commit(b, &t);
+  sp_buf_free(&t.contract);
+  sp_buf_free(&t.state);
   if (err) return err;
   MDB_envinfo info;
   mdb_env_info(b->store.env, &info);

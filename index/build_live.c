@@ -18,7 +18,7 @@ static int compare_hashed(const void *a, const void *b) {
   return x->ordinal < y->ordinal ? -1 : x->ordinal > y->ordinal;
 }
 
-typedef sp_err (*hashes_visit)(sp_builder *b, const hashed *at, size_t n);
+typedef sp_err (*hashes_visit)(sp_builder *b, void *arg, const hashed *at, size_t n);
 
 static size_t collect(const sp_builder *b, uint64_t range, uint64_t n_ranges,
                       bool live_only, hashed *out, size_t cap) {
@@ -34,7 +34,7 @@ static size_t collect(const sp_builder *b, uint64_t range, uint64_t n_ranges,
 }
 
 /* Calls `visit` with runs of hashes, ascending over all calls. */
-static sp_err visit_sorted(sp_builder *b, bool live_only, hashes_visit visit) {
+static sp_err visit_sorted(sp_builder *b, bool live_only, hashes_visit visit, void *arg) {
   uint64_t most = b->o.memory_bytes / 8 / sizeof(hashed);
   uint64_t n_ranges = b->spool.n_docs / most + 1;
   size_t cap = (size_t)(b->spool.n_docs / n_ranges) + 1, n;
@@ -52,7 +52,7 @@ static sp_err visit_sorted(sp_builder *b, bool live_only, hashes_visit visit) {
       cap = n;
     }
     qsort(at, n, sizeof *at, compare_hashed);
-    err = visit(b, at, n);
+    err = visit(b, arg, at, n);
   }
   free(at);
   return err;
@@ -65,7 +65,8 @@ static bool same_id(const sp_builder *b, uint64_t i, uint64_t j) {
 }
 
 /* Within a run of equal hashes: drops each document that one after it has the id of. */
-static sp_err drop_superseded(sp_builder *b, const hashed *at, size_t n) {
+static sp_err drop_superseded(sp_builder *b, void *arg, const hashed *at, size_t n) {
+  (void)arg;
   for (size_t i = 0, end; i < n; i = end) {
     for (end = i + 1; end < n && at[end].hash == at[i].hash;) end++;
     for (size_t j = i; j + 1 < end; j++)
@@ -114,44 +115,60 @@ sp_err sp_build_find_live(sp_builder *b) {
   if (!b->live.bits || !b->live.before)
     return sp_fail(SP_ENOMEM, "%s: out of memory", b->path);
   for (uint64_t i = 0; i < n; i++) b->live.bits[i / 64] |= (uint64_t)1 << i % 64;
-  sp_err err = visit_sorted(b, false, drop_superseded);
+  sp_err err = visit_sorted(b, false, drop_superseded, NULL);
   if (err) return err;
   for (uint64_t w = 0; w < n_words; w++) {
     if (w % 64 == 0) b->live.before[w / 64] = b->live.n;
     b->live.n += (uint32_t)__builtin_popcountll(b->live.bits[w]);
   }
-  b->n_chunks = (b->live.n + SP_CHUNK_DOCS - 1) / SP_CHUNK_DOCS;
+  b->n_chunks = (uint32_t)((b->live.n + (uint64_t)SP_CHUNK_DOCS - 1) / SP_CHUNK_DOCS);
   b->sum.n_docs = b->live.n;
   return SP_OK;
 }
 
-/* Chunks of at most SP_IDS_PER_CHUNK hashes. */
-static sp_err write_hashes(sp_builder *b, const hashed *at, size_t n) {
-  while (n) {
-    uint32_t take = n < SP_IDS_PER_CHUNK ? (uint32_t)n : SP_IDS_PER_CHUNK;
-    void *value;
-    size_t bytes = 12 * (size_t)take;
-    sp_err err =
-        sp_build_reserve(b, SP_DB_IDS, b->at.n_hashes, SP_CHUNK_HEADING + bytes, &value);
-    if (err) return err;
-    uint64_t *hashes = (uint64_t *)(void *)((char *)value + SP_CHUNK_HEADING);
-    uint32_t *docs = (uint32_t *)(void *)(hashes + take);
-    for (uint32_t i = 0; i < take; i++) {
-      hashes[i] = at[i].hash;
-      docs[i] = sp_build_local(b, at[i].ordinal);
-    }
-    sp_chunk_seal(value, SP_CHUNK_IDS, b->at.segment, b->at.n_hashes, take, bytes);
-    b->at.n_ids++;
-    b->at.n_hashes += take;
-    at += take;
-    n -= take;
-    err = sp_build_step(b, false);
-    if (err) return err;
+/* Hashes on their way into a chunk. Ranges depend on the memory, chunks must not: a build that
+ * goes on with less or more of it writes over the chunks that are there. */
+typedef struct ids_writer {
+  hashed *at; /* [SP_IDS_PER_CHUNK] */
+  uint32_t n;
+} ids_writer;
+
+static sp_err write_ids_chunk(sp_builder *b, ids_writer *w) {
+  if (w->n == 0) return SP_OK;
+  void *value;
+  size_t bytes = 12 * (size_t)w->n;
+  sp_err err =
+      sp_build_reserve(b, SP_DB_IDS, b->at.n_hashes, SP_CHUNK_HEADING + bytes, &value);
+  if (err) return err;
+  uint64_t *hashes = (uint64_t *)(void *)((char *)value + SP_CHUNK_HEADING);
+  uint32_t *docs = (uint32_t *)(void *)(hashes + w->n);
+  for (uint32_t i = 0; i < w->n; i++) {
+    hashes[i] = w->at[i].hash;
+    docs[i] = sp_build_local(b, w->at[i].ordinal);
   }
-  return SP_OK;
+  sp_chunk_seal(value, SP_CHUNK_IDS, b->at.segment, b->at.n_hashes, w->n, bytes);
+  b->at.n_ids++;
+  b->at.n_hashes += w->n;
+  w->n = 0;
+  return sp_build_step(b, false);
+}
+
+static sp_err write_hashes(sp_builder *b, void *arg, const hashed *at, size_t n) {
+  ids_writer *w = arg;
+  sp_err err = SP_OK;
+  for (size_t i = 0; i < n && !err; i++) {
+    w->at[w->n++] = at[i];
+    if (w->n == SP_IDS_PER_CHUNK) err = write_ids_chunk(b, w);
+  }
+  return err;
 }
 
 sp_err sp_build_write_ids(sp_builder *b) {
   b->at.n_ids = b->at.n_hashes = 0; /* a build that goes on writes them over */
-  return visit_sorted(b, true, write_hashes);
+  ids_writer w = {.at = malloc(SP_IDS_PER_CHUNK * sizeof *w.at)};
+  if (!w.at) return sp_fail(SP_ENOMEM, "%s: out of memory", b->path);
+  sp_err err = visit_sorted(b, true, write_hashes, &w);
+  if (!err) err = write_ids_chunk(b, &w);
+  free(w.at);
+  return err;
 }

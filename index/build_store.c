@@ -126,8 +126,9 @@ sp_err sp_build_discard(sp_builder *b) {
 }
 
 uint64_t sp_build_source_hash(const sp_builder *b) {
-  uint64_t parts[3] = {XXH3_64bits(b->source, strlen(b->source)), b->state.n_docs,
-                       b->state.bytes};
+  uint64_t parts[5] = {XXH3_64bits(b->source, strlen(b->source)), b->state.n_docs,
+                       b->state.bytes, b->asked.n_postings};
+  memcpy(&parts[4], &b->asked.max_fraction, sizeof parts[4]);
   return XXH3_64bits(parts, sizeof parts);
 }
 

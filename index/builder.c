@@ -138,6 +138,7 @@ sp_err sp_builder_open(const char *path, const sp_build_options *options,
   if (!b) return sp_fail(SP_ENOMEM, "%s: out of memory", path);
   b->dir_fd = b->statm_fd = -1;
   b->o = *options;
+  b->asked = options->params;
   b->path = strdup(path);
   b->source = strdup(options->source);
   err = b->path && b->source ? lock_directory(b) : sp_fail(SP_ENOMEM, "out of memory");
@@ -250,7 +251,8 @@ static sp_err learn(sp_builder *b) {
     sp_spool_view doc = sp_spool_read(&b->spool, i);
     /* Borrowed from the map: whoever observes only looks. */
     v = (sp_vec){(uint32_t *)doc.terms, (float *)doc.weights, d->n_entries, d->n_entries};
-    err = b->hooks.observe(b->hooks.arg, &v);
+    err = sp_spool_check(&b->spool, i, (uint32_t)b->state.n_terms);
+    if (!err) err = b->hooks.observe(b->hooks.arg, &v);
     if (i % 4096 == 4095) sp_spool_forget(&b->spool, i - 4095, i);
   }
   if (err) return err;

@@ -230,6 +230,16 @@ sp_spool_view sp_spool_read(const sp_spool *s, uint64_t i) {
                          (const void *)(numbers + 4 * (size_t)d->n_entries)};
 }
 
+sp_err sp_spool_check(const sp_spool *s, uint64_t i, uint32_t n_terms) {
+  const sp_spool_doc *d = &s->docs[i];
+  sp_spool_view v = sp_spool_read(s, i);
+  if (XXH3_64bits(v.id, d->n_id) == d->hash && (n_terms > 0 || d->n_entries == 0) &&
+      sp_vec_check(v.terms, v.weights, d->n_entries, n_terms, NULL) == SP_VEC_SOUND)
+    return SP_OK;
+  return sp_fail(SP_EFORMAT, "the build's spool is damaged at document %llu",
+                 (unsigned long long)i);
+}
+
 void sp_spool_forget(const sp_spool *s, uint64_t first, uint64_t end) {
   if (first >= end) return;
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -69,6 +69,10 @@ typedef struct sp_spool_view {
 } sp_spool_view;
 sp_spool_view sp_spool_read(const sp_spool *s, uint64_t i);
 
+/* The files lay on a disk, perhaps for long: is the document what was added? Its terms are
+ * below n_terms. Errors: EFORMAT. */
+sp_err sp_spool_check(const sp_spool *s, uint64_t i, uint32_t n_terms);
+
 /* Lets go of the pages that hold documents first .. end - 1. */
 void sp_spool_forget(const sp_spool *s, uint64_t first, uint64_t end);
 

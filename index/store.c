@@ -13,6 +13,8 @@
 #include "index/format.h"
 #include "index/lmdb_check.h"
 
+enum { MAX_READERS = 1024 }; /* transactions at a time, of all processes */
+
 static const char *const DB_NAMES[SP_N_DBS] = {
     "meta", "segments", "deleted", "forward", "lists", "names", "documents", "ids"};
 
@@ -28,7 +30,8 @@ sp_err sp_store_fail(const sp_store *s, int rc, const char *doing) {
                      "%s: the map is full: the index would need more than %llu bytes",
                      s->path, (unsigned long long)s->map_bytes);
     case MDB_READERS_FULL:
-      return sp_fail(SP_EBUSY, "%s: too many readers", s->path);
+      return sp_fail(SP_EIO, "%s: it is read at %d places, as many as may be", s->path,
+                     MAX_READERS);
     case ENOSPC:
       return sp_fail(SP_EIO, "%s: the disk is full (while %s)", s->path, doing);
     case EFBIG:
@@ -118,7 +121,7 @@ static sp_err make_env(sp_store *s, const char *path, uint64_t map_bytes) {
   if (!s->path) return sp_fail(SP_ENOMEM, "%s: out of memory", path);
   int rc = mdb_env_create(&s->env);
   if (!rc) rc = mdb_env_set_maxdbs(s->env, 16);
-  if (!rc) rc = mdb_env_set_maxreaders(s->env, 1024);
+  if (!rc) rc = mdb_env_set_maxreaders(s->env, MAX_READERS);
   if (!rc && map_bytes) rc = mdb_env_set_mapsize(s->env, map_bytes);
   return sp_store_fail(s, rc, "opening");
 }
@@ -211,7 +214,10 @@ void sp_store_close(sp_store *s) {
 
 sp_err sp_store_read(sp_store *s, unsigned n_open, MDB_txn **out) {
   *out = NULL;
-  int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, out);
+  int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, out), n_dead;
+  /* Killed readers keep their places until somebody looks whether they live. */
+  if (rc == MDB_READERS_FULL && mdb_reader_check(s->env, &n_dead) == 0 && n_dead > 0)
+    rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, out);
   if (rc == MDB_MAP_RESIZED) {
     if (n_open)
       return sp_fail(SP_EBUSY,
