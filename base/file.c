@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+
 /* Opens a regular file (or a pipe) for reading and tells its size. */
 static sp_err open_regular(const char *path, int *fd, size_t *n) {
   *fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -49,6 +51,36 @@ void sp_map_forget(const sp_map *m) {
   if (m->data) madvise((void *)(uintptr_t)m->data, m->n, MADV_DONTNEED);
 }
 
+sp_err sp_stream_read(FILE *f, const char *name, size_t max, char **out, size_t *n) {
+  *out = NULL;
+  *n = 0;
+  sp_buf all = {.max = max};
+  struct stat st; /* of a file all at once; a pipe has no size */
+  size_t room =
+      fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) ? (size_t)st.st_size : 0;
+  sp_err err = room > max ? sp_fail(SP_EINVAL, "%s: %zu bytes, at most %zu are read",
+                                    name, room, max)
+                          : sp_buf_reserve(&all, room);
+  char piece[1 << 14];
+  while (!err) {
+    size_t got = fread(piece, 1, sizeof piece, f);
+    if (got == 0) break;
+    if (got > max - all.n)
+      err = sp_fail(SP_EINVAL, "%s: at most %zu bytes are read", name, max);
+    else
+      err = sp_buf_append(&all, piece, got);
+  }
+  if (!err && ferror(f)) err = sp_fail_errno(errno, "%s", name);
+  if (!err) err = sp_buf_append(&all, "", 0); /* the NUL */
+  if (err) {
+    sp_buf_free(&all);
+    return err;
+  }
+  *out = all.data;
+  *n = all.n;
+  return SP_OK;
+}
+
 sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n) {
   *out = NULL;
   *n = 0;
@@ -56,32 +88,14 @@ sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n) {
   size_t size;
   sp_err err = open_regular(path, &fd, &size);
   if (err) return err;
-  if (size > max) {
-    err = sp_fail(SP_EINVAL, "%s: %zu bytes, at most %zu are read", path, size, max);
-    goto done;
+  FILE *f = fdopen(fd, "rb");
+  if (!f) {
+    err = sp_fail_errno(errno, "%s", path);
+    close(fd);
+    return err;
   }
-  char *data = malloc(size + 1);
-  if (!data) {
-    err = sp_fail(SP_ENOMEM, "%s: %zu bytes: out of memory", path, size);
-    goto done;
-  }
-  size_t got = 0;
-  while (got < size) {
-    ssize_t r = read(fd, data + got, size - got);
-    if (r < 0 && errno == EINTR) continue;
-    if (r < 0) err = sp_fail_errno(errno, "%s", path);
-    if (r <= 0) break; /* 0: the file shrank; what there is, is the file */
-    got += (size_t)r;
-  }
-  if (err) {
-    free(data);
-    goto done;
-  }
-  data[got] = '\0';
-  *out = data;
-  *n = got;
-done:
-  close(fd);
+  err = sp_stream_read(f, path, max, out, n);
+  fclose(f);
   return err;
 }
 

@@ -23,9 +23,12 @@ void sp_map_close(sp_map *m); /* {0} is fine */
  * longer counts its pages as its own; each is read again when it is touched. */
 void sp_map_forget(const sp_map *m);
 
-/* Reads all of `path` into a malloc'ed, NUL-terminated block (*n without the NUL).
- * More than `max` bytes is EINVAL. The caller frees *out. */
+/* Reads all of `path`, which may be a pipe, into a malloc'ed, NUL-terminated block (*n
+ * without the NUL). More than `max` bytes is EINVAL. The caller frees *out. */
 sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n);
+
+/* The same for what is left of an open stream; `name` is for messages. */
+sp_err sp_stream_read(FILE *f, const char *name, size_t max, char **out, size_t *n);
 
 /* A file that appears under its name only when it is complete: written beside it as
  * PATH.tmp-PID, flushed to disk and renamed by commit, removed by abort. PATH "-" is

@@ -35,6 +35,12 @@ echo 'q Q0 d 1 2' >short.trec
 echo 'q 0 d 1' >qrels
 expect 1 "short.trec: line 1" "$spindle" eval --run short.trec --qrels qrels --trec
 ! grep -q all output || fail "an average of a refused run"
+# a pipe can be read only once, and has no size
+printf '1 0 a 1\n' >one.qrels
+printf '\n1 Q0 a 1 2 t\n' | expect 0 "ndcg@10 *1.0000" "$spindle" eval --run /dev/stdin --qrels one.qrels
+printf ' {"1": {"a": 2}}' | expect 0 "ndcg@10 *1.0000" "$spindle" eval --run /dev/stdin --qrels one.qrels
+printf '{"1": {"a": 2}}' | expect 0 "ndcg@10 *1.0000" "$spindle" eval --run - --qrels one.qrels
+
 expect 2 "exclude each other" "$spindle" eval --run a --qrels b --trec --json
 expect 2 "need an INDEX" "$spindle" eval --run a --qrels b --recall
 expect 2 "expected INDEX" "$spindle" eval demo.index

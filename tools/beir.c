@@ -151,10 +151,10 @@ static sp_err read_results(sp_json_scan *s, sp_buf *scratch, const char *query,
   return SP_OK;
 }
 
-sp_err sp_beir_run_read(const char *path, sp_eval_ids *ids, sp_run *run) {
+sp_err sp_beir_run_read(FILE *f, const char *path, sp_eval_ids *ids, sp_run *run) {
   char *text;
   size_t n, before = run->n;
-  sp_err err = sp_file_read(path, MAX_RUN_BYTES, &text, &n);
+  sp_err err = sp_stream_read(f, path, MAX_RUN_BYTES, &text, &n);
   if (err) return err;
   sp_json_scan s = sp_json_scan_begin(text, n);
   sp_buf query_scratch = {0}, doc_scratch = {0};

@@ -31,8 +31,8 @@ bool sp_beir_is_heading(const char *line, size_t n);
 /* The line that `in` holds, "query <tab> document <tab> score". Errors: EFORMAT, ENOMEM. */
 sp_err sp_beir_qrels_line(const sp_lines *in, sp_eval_ids *ids, sp_qrels *qrels);
 
-/* Results as one JSON object {"query": {"document": score}}. Errors: ENOTFOUND, EIO,
- * ENOMEM, EFORMAT (also when there is no result). */
-sp_err sp_beir_run_read(const char *path, sp_eval_ids *ids, sp_run *run);
+/* Results as one JSON object {"query": {"document": score}}, read to the end of `f`; `path` is
+ * for messages. Errors: EIO, ENOMEM, EFORMAT (also when there is no result). */
+sp_err sp_beir_run_read(FILE *f, const char *path, sp_eval_ids *ids, sp_run *run);
 
 #endif

@@ -69,22 +69,25 @@ static sp_err read_qrels_line(const sp_lines *in, sp_eval_ids *ids, sp_qrels *qr
                       strtoll(f[3].at, NULL, 10));
 }
 
-static bool is_json(const char *path) {
-  FILE *f = strcmp(path, "-") ? fopen(path, "rbe") : NULL;
-  if (!f) return false;
+/* The first byte that is not blank, which is next then; EOF where there is none. It is looked
+ * at in passing: a pipe can be read only once. */
+static int first_byte(sp_lines *in) {
   int c;
-  do c = getc(f);
-  while (c != EOF && is_blank((char)c));
-  fclose(f);
-  return c == '{';
+  while ((c = getc(in->f)) != EOF && is_blank((char)c)) in->number += c == '\n';
+  if (c != EOF) ungetc(c, in->f);
+  return c;
 }
 
 sp_err sp_run_read(const char *path, sp_eval_ids *ids, sp_run *run) {
-  if (is_json(path)) return sp_beir_run_read(path, ids, run);
   sp_lines in;
   size_t before = run->n;
   sp_err err = sp_lines_open(path, MAX_LINE_BYTES, &in);
   if (err) return err;
+  if (first_byte(&in) == '{') {
+    err = sp_beir_run_read(in.f, in.name, ids, run);
+    sp_lines_close(&in);
+    return err;
+  }
   for (bool more = true; !err;) {
     err = sp_lines_next(&in, &more);
     if (err || !more) break;
