@@ -44,3 +44,10 @@ expect 0 "0 vectors" "$spindle" convert cut.spv cut.jsonl --unfinished
 expect 1 "missing.spv" "$spindle" convert missing.spv x.jsonl
 expect 2 "name does not tell\|expected IN and OUT" "$spindle" convert a.spv
 expect 2 "no vector format 'xml'" "$spindle" convert a.spv b.xml --to xml
+
+# the program itself
+expect 0 "^spindle [0-9]" "$spindle" version
+expect 0 "^spindle [0-9]" "$spindle" --version
+expect 2 "takes no arguments" "$spindle" --version now
+expect 2 "no subcommand '--verbose'" "$spindle" --verbose
+expect 0 "usage: spindle SUBCOMMAND" "$spindle" --help

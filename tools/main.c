@@ -48,6 +48,7 @@ int main(int argc, char **argv) {
     print_usage(stdout);
     return cmd_finish("--help");
   }
+  if (strcmp(argv[1], "--version") == 0) argv[1] = "version"; /* what people try first */
   for (int i = 0; i < N_COMMANDS; i++)
     if (strcmp(argv[1], COMMANDS[i].name) == 0)
       return COMMANDS[i].run(argc - 1, argv + 1);
