@@ -17,7 +17,6 @@ enum { MAX_LINE_BYTES = 1 << 30, MAX_ID_BYTES = 511 };
 
 struct sp_corpus {
   char **files; /* [n_files] */
-  uint64_t *bytes;
   size_t n_files;
   sp_corpus_place place;
   sp_lines lines; /* of files[place.file], when open */
@@ -30,13 +29,8 @@ static sp_err add_file(sp_corpus *c, const char *path) {
   struct stat st;
   char *file = sp_path_is_dir(path) ? sp_path_join(path, "corpus.jsonl") : strdup(path);
   if (!file) return sp_fail(SP_ENOMEM, "%s: out of memory", path);
-  c->files[c->n_files] = file;
-  if (stat(file, &st)) {
-    int why = errno;
-    c->n_files++;
-    return sp_fail_errno(why, "%s", file);
-  }
-  c->bytes[c->n_files++] = (uint64_t)st.st_size;
+  c->files[c->n_files++] = file;
+  if (stat(file, &st)) return sp_fail_errno(errno, "%s", file);
   return S_ISDIR(st.st_mode) ? sp_fail_errno(EISDIR, "%s", file) : SP_OK;
 }
 
@@ -44,9 +38,8 @@ sp_err sp_corpus_open(char *const *paths, size_t n, sp_corpus **out) {
   *out = NULL;
   sp_corpus *c = calloc(1, sizeof *c);
   if (c) c->files = calloc(n + 1, sizeof *c->files);
-  if (c) c->bytes = calloc(n + 1, sizeof *c->bytes);
   sp_err err = SP_OK;
-  if (!c || !c->files || !c->bytes) err = sp_fail(SP_ENOMEM, "corpus: out of memory");
+  if (!c || !c->files) err = sp_fail(SP_ENOMEM, "corpus: out of memory");
   for (size_t i = 0; i < n && !err; i++) err = add_file(c, paths[i]);
   if (err) {
     sp_corpus_close(c);
@@ -61,7 +54,6 @@ void sp_corpus_close(sp_corpus *c) {
   if (c->open) sp_lines_close(&c->lines);
   for (size_t i = 0; i < c->n_files; i++) free(c->files[i]);
   free(c->files);
-  free(c->bytes);
   sp_buf_free(&c->id);
   sp_buf_free(&c->title);
   sp_buf_free(&c->text);
@@ -78,18 +70,6 @@ char *const *sp_corpus_files(const sp_corpus *c, size_t *n) {
 
 const sp_corpus_place *sp_corpus_tell(const sp_corpus *c) {
   return &c->place;
-}
-
-uint64_t sp_corpus_bytes(const sp_corpus *c) {
-  uint64_t n = 0;
-  for (size_t i = 0; i < c->n_files; i++) n += c->bytes[i];
-  return n;
-}
-
-uint64_t sp_corpus_bytes_read(const sp_corpus *c) {
-  uint64_t n = c->place.offset;
-  for (size_t i = 0; i < c->place.file && i < c->n_files; i++) n += c->bytes[i];
-  return n;
 }
 
 sp_err sp_corpus_seek(sp_corpus *c, const sp_corpus_place *place) {

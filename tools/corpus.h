@@ -47,7 +47,4 @@ sp_err sp_corpus_next(sp_corpus *c, sp_corpus_doc *out, bool *more);
 const sp_corpus_place *sp_corpus_tell(const sp_corpus *c);
 sp_err sp_corpus_seek(sp_corpus *c, const sp_corpus_place *place); /* Errors: EIO */
 
-uint64_t sp_corpus_bytes(const sp_corpus *c);      /* of all files */
-uint64_t sp_corpus_bytes_read(const sp_corpus *c); /* so far */
-
 #endif
