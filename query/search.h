@@ -50,9 +50,8 @@ void sp_searcher_free(sp_searcher *s); /* NULL is fine */
 
 /* Writes at most params->k hits to the caller's hits[k] and their number to *n_hits.
  * Documents with score 0 are never hits. Query terms the index does not have count for
- * nothing; a weight that is no number from 0 to
- * SP_MAX_QUERY_WEIGHT is EINVAL. `stats` may be NULL. Errors:
- * EINVAL, ENOMEM, EFORMAT (the search met a damaged list or chunk). */
+ * nothing; a weight that is no number from 0 to SP_MAX_QUERY_WEIGHT is EINVAL. `stats` may
+ * be NULL. Errors: EINVAL, ENOMEM, EFORMAT (the search met a damaged list or chunk). */
 sp_err sp_search(sp_searcher *s, const sp_vec *query, const sp_search_params *params,
                  sp_hit *hits, uint32_t *n_hits, sp_search_stats *stats);
 
