@@ -28,12 +28,15 @@ static const struct {
                      {"RobertaModel", SP_ROBERTA},
                      {"XLMRobertaForMaskedLM", SP_ROBERTA},
                      {"XLMRobertaModel", SP_ROBERTA},
+                     {"CamembertForMaskedLM", SP_ROBERTA},
+                     {"CamembertModel", SP_ROBERTA},
                      {"MistralForCausalLM", SP_MISTRAL},
                      {"ModernBertForMaskedLM", SP_MODERNBERT},
                      {"ModernBertModel", SP_MODERNBERT}},
-  MODEL_TYPES[] = {{"bert", SP_BERT},       {"distilbert", SP_DISTILBERT},
-                   {"roberta", SP_ROBERTA}, {"xlm-roberta", SP_ROBERTA},
-                   {"mistral", SP_MISTRAL}, {"modernbert", SP_MODERNBERT}};
+  MODEL_TYPES[] = {{"bert", SP_BERT},        {"distilbert", SP_DISTILBERT},
+                   {"roberta", SP_ROBERTA},  {"xlm-roberta", SP_ROBERTA},
+                   {"mistral", SP_MISTRAL},  {"modernbert", SP_MODERNBERT},
+                   {"camembert", SP_ROBERTA}};
 
 static const struct {
   const char *name;
@@ -208,6 +211,11 @@ static sp_err parse_rope(const json_t *o, const char *where, float *theta) {
   if (!err && !type) err = sp_json_get_string(o, "type", where, &type);
   if (!err && type && strcmp(type, "default"))
     err = sp_fail(SP_EFORMAT, "%s: the rope_type %.100s is not supported", where, type);
+  float part = 1; /* of each head that is turned */
+  if (!err) err = get_float(o, "partial_rotary_factor", where, 1, &part);
+  if (!err && part != 1)
+    err = sp_fail(SP_EFORMAT, "%s: partial_rotary_factor %g is not supported", where,
+                  (double)part);
   return err ? err : get_float(o, "rope_theta", where, 1e12, theta);
 }
 
@@ -283,6 +291,11 @@ static sp_err parse_modernbert(const json_t *o, const char *where, sp_model_conf
   c->rope_theta_local = 10000;
   if (!err) err = get_float(o, "local_rope_theta", where, 1e12, &c->rope_theta_local);
   const json_t *rope = json_object_get(o, "rope_parameters");
+  if (!err && (json_object_get(rope, "rope_theta") || json_object_get(rope, "rope_type")))
+    err = sp_fail(SP_EFORMAT,
+                  "%s: rope_parameters are not those of full_attention and "
+                  "sliding_attention",
+                  where);
   if (!err)
     err = parse_rope(json_object_get(rope, "full_attention"), where, &c->rope_theta);
   if (!err)

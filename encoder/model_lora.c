@@ -36,6 +36,14 @@ static bool is_set(const json_t *v) {
            (json_is_array(v) && !json_array_size(v)));
 }
 
+/* Some starts of training take their part out of the base's weights, so the sum with the
+ * whole base is wrong; these leave the base alone. */
+static bool keeps_base(const json_t *init) {
+  const char *name = json_string_value(init);
+  return !name || !strcmp(name, "gaussian") || !strcmp(name, "eva") ||
+         !strcmp(name, "orthogonal");
+}
+
 static sp_err load_config(const char *dir, char **path, json_t **config) {
   *path = sp_path_join(dir, "adapter_config.json");
   if (!*path) return SP_ENOMEM;
@@ -50,6 +58,10 @@ static sp_err load_config(const char *dir, char **path, json_t **config) {
   for (size_t i = 0; i < sizeof UNSUPPORTED / sizeof *UNSUPPORTED && !err; i++)
     if (is_set(json_object_get(*config, UNSUPPORTED[i])))
       err = sp_fail(SP_EFORMAT, "%s: %s is not supported", *path, UNSUPPORTED[i]);
+  const json_t *init = json_object_get(*config, "init_lora_weights");
+  if (!err && !keeps_base(init))
+    err = sp_fail(SP_EFORMAT, "%s: init_lora_weights \"%.100s\" is not supported", *path,
+                  json_string_value(init));
   return err;
 }
 
@@ -115,15 +127,17 @@ static sp_err check_pattern_keys(const adapter *a, const char *pattern) {
 typedef struct target {
   const sp_tensor *base;
   sp_lora lora;
+  uint32_t n_matrices; /* it was put onto */
 } target;
 
 static sp_err attach(void *context, const char *role, const sp_matrix *matrix) {
   (void)role;
-  const target *t = context;
+  target *t = context;
   const char *begin = t->base->data, *at = matrix->data;
   if (at < begin || at >= begin + t->base->n_bytes) return SP_OK;
   sp_matrix *m = (sp_matrix *)(uintptr_t)matrix; /* the walk is over our own model */
   m->lora = t->lora;
+  t->n_matrices++;
   size_t row_bytes = (size_t)m->cols * (m->dtype == SP_F32 ? 4 : 2);
   m->lora.first_row = (uint32_t)((size_t)(at - begin) / row_bytes);
   return SP_OK;
@@ -177,7 +191,11 @@ static sp_err apply_module(const adapter *a, const char *module, const sp_lora *
   if (err) return err;
   double divisor = a->rank_stabilised ? sqrt(rank) : rank;
   t.lora.scale = (float)(json_number_value(alpha) / divisor);
-  return sp_model_visit(a->m, attach, &t);
+  err = sp_model_visit(a->m, attach, &t);
+  if (!err && !t.n_matrices)
+    err = sp_fail(SP_EFORMAT, "%s: it has tensors for %s, which the network does not use",
+                  pair->a->file, module);
+  return err;
 }
 
 static const char PREFIX[] = "base_model.model.";

@@ -82,7 +82,12 @@ static sp_err read_pooling(const reading *r, const char *config_path, const json
   if (strcmp(activation, "relu") && strcmp(activation, "log1p_relu"))
     return sp_fail(SP_EFORMAT, "%s: the activation_function %.100s is not supported",
                    config_path, activation);
-  r->m->log1p_times = strcmp(activation, "relu") ? 2 : 1;
+  uint32_t times = strcmp(activation, "relu") ? 2 : 1;
+  if (r->layout->has_pooling && r->m->log1p_times != times)
+    return sp_fail(SP_EFORMAT,
+                   "%s: the activation_function %.100s is not the other SpladePooling's",
+                   config_path, activation);
+  r->m->log1p_times = times;
   r->layout->has_pooling = true;
   return SP_OK;
 }
@@ -280,6 +285,9 @@ static sp_err read_modules(const reading *r, const json_t *modules) {
         "%s: neither SpladePooling nor Dense is there: no sparse vector and no "
         "token vectors come of it",
         r->where);
+  if (r->m->tokens.l2 && !r->layout->dense_dir)
+    return sp_fail(SP_EFORMAT, "%s: Normalize after SpladePooling is not supported",
+                   r->where);
   return SP_OK;
 }
 

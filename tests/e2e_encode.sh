@@ -136,4 +136,24 @@ echo '{"the": 0.5, "nosuchtoken": 3}' >idf.json
 echo '{"id": 1, "text": "the the river"}' |
   encode --query --idf idf.json 2>/dev/null | grep -q '"weights":\[0.5\]' ||
   fail "--idf does not weigh 'the' once with 0.5"
+
+# what would silently give other vectors is refused
+models=$shared/golden/encoders/models
+other() { # NAME FILE SED: a copy of the model, without weights of its own, with FILE changed
+  rm -rf other && mkdir other
+  cp -R "$models/$1/." other && chmod -R u+w other
+  sed "$3" "$models/$1/$2" >"other/$2"
+}
+refused() { expect 1 "$1" "$spindle" encode --model other texts.jsonl; }
+lora="s|\"\\.\\./mistral-splade\"|\"$models/mistral-splade\"|"
+other mistral-splade-lora adapter_config.json "$lora; s/\"init_lora_weights\": true/\"init_lora_weights\": \"pissa\"/"
+refused 'init_lora_weights "pissa" is not supported'
+other mistral-splade-lora adapter_config.json "$lora"
+expect 0 "" "$spindle" encode --model other -o lora.jsonl texts.jsonl
+other mistral-splade config.json '1s/{/{"rope_scaling": {"partial_rotary_factor": 0.5},/'
+refused "partial_rotary_factor 0.5 is not supported"
+other modernbert-splade config.json 's/"rope_parameters": {/&"rope_type": "linear",/'
+refused "rope_parameters are not those of"
+other bert-splade-tiny modules.json 's/^]$/,{"path": "", "type": "Normalize"}]/'
+refused "Normalize after SpladePooling"
 echo "e2e_encode: all as expected"
