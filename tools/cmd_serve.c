@@ -2,17 +2,26 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/serve.h"
 #include "tools/cmd.h"
 
-/* SIGTERM and SIGINT are taken by sigwait() in this thread: all others, which begin with
- * this mask, never see them. */
+/* Passes a signal on to the first thread, which waits for it. */
+static void forward(int signal) {
+  tgkill(getpid(), getpid(), signal);
+}
+
+/* SIGTERM and SIGINT are taken by sigwait() in this thread, the program's first, and held
+ * until then. Threads begin with this mask and never see them, but those that a library
+ * (OpenBLAS) began before main() do: without a handler they would end the program. */
 static void hold_signals(sigset_t *held) {
   sigemptyset(held);
   sigaddset(held, SIGTERM);
   sigaddset(held, SIGINT);
   pthread_sigmask(SIG_BLOCK, held, NULL);
+  signal(SIGTERM, forward);
+  signal(SIGINT, forward);
 }
 
 int cmd_serve(int argc, char **argv) {
@@ -61,6 +70,8 @@ int cmd_serve(int argc, char **argv) {
 
   int got;
   sigwait(&held, &got);
+  signal(SIGTERM, SIG_DFL); /* a second one need not wait */
+  signal(SIGINT, SIG_DFL);
   fprintf(stderr, "spindle serve: %s: finishing what was accepted\n", strsignal(got));
   sp_server_stop(server);
   return cmd_finish("serve");
