@@ -156,4 +156,14 @@ other modernbert-splade config.json 's/"rope_parameters": {/&"rope_type": "linea
 refused "rope_parameters are not those of"
 other bert-splade-tiny modules.json 's/^]$/,{"path": "", "type": "Normalize"}]/'
 refused "Normalize after SpladePooling"
+other bert-splade-tiny modules.json 's/^]$/,{"path": "second", "type": "SpladePooling"}]/'
+mkdir other/second && echo '{"activation_function": "log1p_relu"}' >other/second/config.json
+refused "log1p_relu is not the other SpladePooling's"
+
+# CamemBERT is RoBERTa's network under another name
+other roberta-splade config.json 's/Roberta/Camembert/; s/"roberta"/"camembert"/'
+grep -q Camembert other/config.json || fail "the model has no name to change"
+expect 0 "" "$spindle" encode --model other -o camembert.jsonl texts.jsonl
+expect 0 "" "$spindle" encode --model "$models/roberta-splade" -o roberta.jsonl texts.jsonl
+cmp -s camembert.jsonl roberta.jsonl || fail "CamemBERT's vectors are not RoBERTa's"
 echo "e2e_encode: all as expected"

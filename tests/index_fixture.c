@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/half.h"
@@ -38,6 +39,20 @@ int temp_dir_remove(void **state) {
   remove_tree(*state);
   free(*state);
   return 0;
+}
+
+pid_t child_start(int (*f)(void *), void *arg) {
+  fflush(NULL);
+  pid_t pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0) _exit(f(arg));
+  return pid;
+}
+
+int child_finish(pid_t pid) {
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 const char *path_in(const char *dir, const char *name) {

@@ -3,6 +3,7 @@
 #define SP_TESTS_INDEX_FIXTURE_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/vec.h"
 #include "index/builder.h"
@@ -13,6 +14,11 @@ int temp_dir_remove(void **state);
 
 /* "dir/name", valid until the fourth call after. */
 const char *path_in(const char *dir, const char *name);
+
+/* Runs `f` in a process of its own; what it returns is the exit status. */
+pid_t child_start(int (*f)(void *), void *arg);
+/* Waits for it: its exit status, or 128 + the signal that ended it. */
+int child_finish(pid_t pid);
 
 /* Document i of a made-up collection: always the same vector, its weights exact in f16;
  * 0 to 60 entries below n_terms, some terms far more frequent than others. */

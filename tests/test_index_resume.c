@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -12,15 +11,8 @@
 
 enum { N_TERMS = 3000, KILLED = 99, MAX_READERS = 1024 };
 
-/* Runs `f` in a process of its own and gives its exit status. */
 static int in_child(int (*f)(void *), void *arg) {
-  fflush(NULL);
-  pid_t pid = fork();
-  assert_true(pid >= 0);
-  if (pid == 0) _exit(f(arg));
-  int status;
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return child_finish(child_start(f, arg));
 }
 
 /* --- builds --- */

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,21 +18,6 @@ enum { IS_SANITIZED = 1 };
 #else
 enum { IS_SANITIZED = 0 };
 #endif
-
-/* Runs `f` in a process of its own; what it returns is the exit status. */
-static pid_t start(int (*f)(void *), void *arg) {
-  fflush(NULL);
-  pid_t pid = fork();
-  assert_true(pid >= 0);
-  if (pid == 0) _exit(f(arg));
-  return pid;
-}
-
-static int finish(pid_t pid) {
-  int status;
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 /* A build, as a child's work: the exit status is its sp_err. */
 typedef struct build_job {
@@ -59,7 +43,7 @@ static int build(void *arg) {
 }
 
 static int build_in_child(build_job *j) {
-  return finish(start(build, j));
+  return child_finish(child_start(build, j));
 }
 
 static build_job job_of(const char *path, uint64_t first, uint64_t end) {
@@ -119,14 +103,14 @@ static void two_readers_keep_their_snapshots_while_a_segment_is_added(void **sta
   assert_int_equal(pipe(say), 0);
   assert_int_equal(pipe(hear), 0);
   reader r = {j.path, say[1], hear[0]};
-  pid_t readers[2] = {start(read_on, &r), start(read_on, &r)};
+  pid_t readers[2] = {child_start(read_on, &r), child_start(read_on, &r)};
   char byte;
   for (int i = 0; i < 2; i++) assert_int_equal(read(say[0], &byte, 1), 1);
   build_job more = job_of(j.path, 2900, 4000); /* and replaces a hundred */
   more.o.append = true;
   assert_int_equal(build_in_child(&more), SP_OK);
   assert_int_equal(write(hear[1], "..", 2), 2); /* nobody takes it out: both see it */
-  for (int i = 0; i < 2; i++) assert_int_equal(finish(readers[i]), 0);
+  for (int i = 0; i < 2; i++) assert_int_equal(child_finish(readers[i]), 0);
   fixture_expect(j.path, 0, 4000, N_TERMS);
   for (int i = 0; i < 2; i++) {
     close(say[i]);
@@ -161,10 +145,10 @@ static void a_build_killed_anywhere_goes_on_to_the_same_index(void **state) {
   uint64_t us = now_us() - began, random = 11, digest = fixture_digest(whole.path);
   unsigned n_whole = 0;
   for (int i = 0; i < 20; i++) {
-    pid_t pid = start(build, &killed);
+    pid_t pid = child_start(build, &killed);
     wait_us(us * (next_random(&random) % 80) / 100);
     kill(pid, SIGKILL);
-    int status = finish(pid);
+    int status = child_finish(pid);
     if (status == 128 + SIGKILL) continue;
     /* Done; or told that it is done, when the kill before came after the commit. */
     assert_true(status == SP_OK || status == SP_EINVAL);
@@ -258,7 +242,7 @@ static void a_build_keeps_within_its_memory(void **state) {
     skip();
   }
   build_job j = job_of(path_in(*state, "ix"), 0, 330000);
-  assert_int_equal(finish(start(build_within_memory, &j)), 0);
+  assert_int_equal(child_finish(child_start(build_within_memory, &j)), 0);
 }
 
 #define IN_TEMP_DIR(f) cmocka_unit_test_setup_teardown(f, temp_dir_make, temp_dir_remove)

@@ -219,6 +219,7 @@ sp_err run_wgmma_screen(const Call &call, const Sink &sink, void *partials,
 size_t wgmma_partial_bytes(uint32_t vocab, int n_clusters);
 cudaError_t wgmma_count_clusters(int *n_clusters);  // that run at once on this device
 
+constexpr uint32_t kPieceTerms = 128;  // of a text that are scored together
 // Scores the candidates of sink.screen as kSparse.
 sp_err run_rescore(const Call &call, const Sink &sink, sp_lm_dtype type, float *share,
                    int n_clusters, cudaStream_t stream);
@@ -259,9 +260,9 @@ sp_err grow(Buffer *b, size_t bytes);               // the old contents are lost
 sp_err check_texts(const sp_lm_texts *texts, uint32_t n_tokens);
 // Makes the 8-bit copy of W.
 sp_err screen_prepare(sp_lm_head *head);
-// Of 128 terms, that the second pass cuts a text's into, at most.
+// How many pieces the second pass cuts a text's terms into, at most.
 inline uint64_t count_pieces(uint32_t vocab) {
-  return vocab / 128 + 1;
+  return vocab / kPieceTerms + 1;
 }
 // Finds the sparse entries of a call in two passes, and stages them.
 sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t stream);

@@ -13,10 +13,11 @@ namespace {
 
 using namespace sp_sm90;
 
-constexpr int kGroups = 2;                 // consumer warpgroups
-constexpr uint32_t kTerms = 64 * kGroups;  // of a piece
-constexpr uint32_t kBox = 128;             // tokens that one load brings
-constexpr int kDepth = 64;                 // of the dimension in one stage: 128 bytes
+constexpr int kGroups = 2;  // consumer warpgroups
+constexpr uint32_t kTerms = kPieceTerms;
+static_assert(kTerms == 64 * kGroups, "a warpgroup multiplies 64");
+constexpr uint32_t kBox = 128;  // tokens that one load brings
+constexpr int kDepth = 64;      // of the dimension in one stage: 128 bytes
 constexpr int kStages = 4;
 constexpr int kThreads = 128 * (kGroups + 1);
 constexpr uint32_t kTermBytes = kTerms * kDepth * 2;

@@ -202,6 +202,11 @@ float limit_of(float threshold, uint32_t log1p_times) {
   return z < FLT_MAX ? float(z) : FLT_MAX;
 }
 
+// Of 8-bit rows: TMA wants them at multiples of 16 bytes.
+uint32_t pitch_of(uint32_t dim) {
+  return (dim + 15) / 16 * 16;
+}
+
 // Room for the candidates of a text. Of one that has more all terms are scored: so many would
 // take as long.
 uint32_t candidates_cap(uint32_t vocab) {
@@ -212,7 +217,7 @@ uint32_t candidates_cap(uint32_t vocab) {
 
 sp_err screen_prepare(sp_lm_head *head) {
   const sp_lm_head_config &c = head->config;
-  const uint32_t pitch = (c.dim + 15) / 16 * 16;
+  const uint32_t pitch = pitch_of(c.dim);
   sp_err err = grow(&head->w8, size_t(c.vocab) * pitch);
   if (!err) err = grow(&head->scales, size_t(c.vocab) * sizeof(TermScale));
   if (!err)
@@ -240,7 +245,7 @@ sp_err screen_prepare(sp_lm_head *head) {
 sp_err run_screened(sp_lm_head *head, const Call &call, Sink sink, cudaStream_t stream) {
   const sp_lm_head_config &c = head->config;
   Screen &s = sink.screen;
-  s.pitch = (c.dim + 15) / 16 * 16;
+  s.pitch = pitch_of(c.dim);
   s.n_words = (c.vocab + 31) / 32;
   s.cap = candidates_cap(c.vocab);
   sp_err err = grow(&head->h8, size_t(call.n_tokens) * s.pitch);

@@ -246,26 +246,26 @@ __device__ inline uint64_t matrix_descriptor(uint32_t address) {
 #define SP_ACC8(c, d, i)                                                                 \
   c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), \
       c(d[i + 7])
-#define SP_ACC128(c, d)                                                           \
-  SP_ACC8(c, d, 0), SP_ACC8(c, d, 8), SP_ACC8(c, d, 16), SP_ACC8(c, d, 24),       \
-      SP_ACC8(c, d, 32), SP_ACC8(c, d, 40), SP_ACC8(c, d, 48), SP_ACC8(c, d, 56), \
-      SP_ACC8(c, d, 64), SP_ACC8(c, d, 72), SP_ACC8(c, d, 80), SP_ACC8(c, d, 88), \
-      SP_ACC8(c, d, 96), SP_ACC8(c, d, 104), SP_ACC8(c, d, 112), SP_ACC8(c, d, 120)
-#define SP_WGMMA(c, types, flags)                        \
-  asm volatile(                                          \
-      "{\n"                                              \
-      ".reg .pred p;\n"                                  \
-      "setp.ne.b32 p, %130, 0;\n"                        \
-      "wgmma.mma_async.sync.aligned.m64n256" types       \
-      " {"                                               \
-      "%0, %1, %2, %3, %4, %5, %6, %7, "                 \
-      "%8, %9, %10, %11, %12, %13, %14, %15, "           \
-      "%16, %17, %18, %19, %20, %21, %22, %23, "         \
-      "%24, %25, %26, %27, %28, %29, %30, %31, "         \
-      "%32, %33, %34, %35, %36, %37, %38, %39, "         \
-      "%40, %41, %42, %43, %44, %45, %46, %47, "         \
-      "%48, %49, %50, %51, %52, %53, %54, %55, "         \
-      "%56, %57, %58, %59, %60, %61, %62, %63, "         \
+#define SP_ACC64(c, d)                                                      \
+  SP_ACC8(c, d, 0), SP_ACC8(c, d, 8), SP_ACC8(c, d, 16), SP_ACC8(c, d, 24), \
+      SP_ACC8(c, d, 32), SP_ACC8(c, d, 40), SP_ACC8(c, d, 48), SP_ACC8(c, d, 56)
+#define SP_ACC128(c, d)                                                             \
+  SP_ACC64(c, d), SP_ACC8(c, d, 64), SP_ACC8(c, d, 72), SP_ACC8(c, d, 80),          \
+      SP_ACC8(c, d, 88), SP_ACC8(c, d, 96), SP_ACC8(c, d, 104), SP_ACC8(c, d, 112), \
+      SP_ACC8(c, d, 120)
+// The accumulators' names in wgmma's instruction: 64 registers, and 64 more.
+#define SP_REGISTERS64                       \
+  "%0, %1, %2, %3, %4, %5, %6, %7, "         \
+  "%8, %9, %10, %11, %12, %13, %14, %15, "   \
+  "%16, %17, %18, %19, %20, %21, %22, %23, " \
+  "%24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, " \
+  "%40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, " \
+  "%56, %57, %58, %59, %60, %61, %62, %63"
+#define SP_REGISTERS128                                  \
+  SP_REGISTERS64                                         \
+      ", "                                               \
       "%64, %65, %66, %67, %68, %69, %70, %71, "         \
       "%72, %73, %74, %75, %76, %77, %78, %79, "         \
       "%80, %81, %82, %83, %84, %85, %86, %87, "         \
@@ -273,11 +273,17 @@ __device__ inline uint64_t matrix_descriptor(uint32_t address) {
       "%96, %97, %98, %99, %100, %101, %102, %103, "     \
       "%104, %105, %106, %107, %108, %109, %110, %111, " \
       "%112, %113, %114, %115, %116, %117, %118, %119, " \
-      "%120, %121, %122, %123, %124, %125, %126, %127"   \
-      "}, %128, %129, p" flags                           \
-      ";\n"                                              \
-      "}\n"                                              \
-      : SP_ACC128(c, d)                                  \
+      "%120, %121, %122, %123, %124, %125, %126, %127"
+#define SP_WGMMA(c, types, flags)                                       \
+  asm volatile(                                                         \
+      "{\n"                                                             \
+      ".reg .pred p;\n"                                                 \
+      "setp.ne.b32 p, %130, 0;\n"                                       \
+      "wgmma.mma_async.sync.aligned.m64n256" types " {" SP_REGISTERS128 \
+      "}, %128, %129, p" flags                                          \
+      ";\n"                                                             \
+      "}\n"                                                             \
+      : SP_ACC128(c, d)                                                 \
       : "l"(a), "l"(b), "r"(add))
 
 template <typename T>
@@ -298,28 +304,16 @@ __device__ inline void multiply(int32_t (&d)[128], uint64_t a, uint64_t b, int a
 }
 
 // d[64 x 128] (+)= a[64 x K] b[128 x K]^T, asynchronously, in the first half of d's registers.
-#define SP_ACC64(c, d)                                                      \
-  SP_ACC8(c, d, 0), SP_ACC8(c, d, 8), SP_ACC8(c, d, 16), SP_ACC8(c, d, 24), \
-      SP_ACC8(c, d, 32), SP_ACC8(c, d, 40), SP_ACC8(c, d, 48), SP_ACC8(c, d, 56)
-#define SP_WGMMA128(c, types, flags)               \
-  asm volatile(                                    \
-      "{\n"                                        \
-      ".reg .pred p;\n"                            \
-      "setp.ne.b32 p, %66, 0;\n"                   \
-      "wgmma.mma_async.sync.aligned.m64n128" types \
-      " {"                                         \
-      "%0, %1, %2, %3, %4, %5, %6, %7, "           \
-      "%8, %9, %10, %11, %12, %13, %14, %15, "     \
-      "%16, %17, %18, %19, %20, %21, %22, %23, "   \
-      "%24, %25, %26, %27, %28, %29, %30, %31, "   \
-      "%32, %33, %34, %35, %36, %37, %38, %39, "   \
-      "%40, %41, %42, %43, %44, %45, %46, %47, "   \
-      "%48, %49, %50, %51, %52, %53, %54, %55, "   \
-      "%56, %57, %58, %59, %60, %61, %62, %63"     \
-      "}, %64, %65, p" flags                       \
-      ";\n"                                        \
-      "}\n"                                        \
-      : SP_ACC64(c, d)                             \
+#define SP_WGMMA128(c, types, flags)                                   \
+  asm volatile(                                                        \
+      "{\n"                                                            \
+      ".reg .pred p;\n"                                                \
+      "setp.ne.b32 p, %66, 0;\n"                                       \
+      "wgmma.mma_async.sync.aligned.m64n128" types " {" SP_REGISTERS64 \
+      "}, %64, %65, p" flags                                           \
+      ";\n"                                                            \
+      "}\n"                                                            \
+      : SP_ACC64(c, d)                                                 \
       : "l"(a), "l"(b), "r"(add))
 
 template <typename T>
@@ -343,6 +337,8 @@ __device__ inline void multiply_half(int32_t (&d)[128], uint64_t a, uint64_t b, 
 #undef SP_WGMMA
 #undef SP_ACC128
 #undef SP_ACC8
+#undef SP_REGISTERS128
+#undef SP_REGISTERS64
 
 __device__ inline void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
