@@ -40,7 +40,8 @@ typedef struct sp_live {
 /* One batch of writes: committed when it has grown. */
 typedef struct sp_batch {
   MDB_txn *txn;
-  uint64_t bytes;
+  uint64_t bytes; /* reserved so far */
+  uint64_t room;  /* that many fit into the map */
 } sp_batch;
 
 /* The new segment's forward index, read back through the map. */
@@ -102,6 +103,9 @@ uint64_t sp_build_source_hash(
     const sp_builder *b); /* of the source, the parameters and the spool's size */
 sp_err sp_build_read_committed(sp_builder *b, const sp_snapshot *s);
 sp_err sp_build_open_store(sp_builder *b); /* and find or begin the record of progress */
+/* Before up to `bytes` are reserved without a step between them: sees that the map has room
+ * for them. As it may commit the batch, b->at must tell what has been written. */
+sp_err sp_build_expect(sp_builder *b, uint64_t bytes);
 sp_err sp_build_reserve(sp_builder *b, sp_db db, uint32_t number, size_t n, void **value);
 sp_err sp_build_step(sp_builder *b, bool flush); /* commit the batch if it has grown */
 sp_err sp_build_discard(sp_builder *b);          /* remove the unnamed segment */

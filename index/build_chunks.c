@@ -232,6 +232,17 @@ static sp_err write_names(chunk_job *j) {
   return SP_OK;
 }
 
+/* What the chunk takes in the index at most. */
+static uint64_t most_bytes(const chunk_job *j) {
+  enum { TABLES = 32 }; /* a document's entries in the tables of offsets, and padding */
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < j->n; i++) {
+    const sp_spool_doc *d = &j->b->spool.docs[j->ordinal[i]];
+    bytes += ZSTD_compressBound(d->n_fields) + d->n_id + 8 * (uint64_t)d->n_entries;
+  }
+  return bytes + TABLES * (uint64_t)j->n;
+}
+
 static sp_err write_chunk(chunk_job *j) {
   sp_builder *b = j->b;
   j->first_document = 0;
@@ -239,7 +250,8 @@ static sp_err write_chunk(chunk_job *j) {
   uint64_t ordinal = sp_build_ordinal(b, b->at.n_forward * SP_CHUNK_DOCS);
   for (j->n = 0; j->n < SP_CHUNK_DOCS && ordinal < b->spool.n_docs; ordinal++)
     if (sp_build_is_live(b, ordinal)) j->ordinal[j->n++] = ordinal;
-  sp_err err = pack_chunk(j);
+  sp_err err = sp_build_expect(b, most_bytes(j));
+  if (!err) err = pack_chunk(j);
   if (!err) err = flush_documents(j);
   if (!err) err = write_names(j);
   if (!err) err = write_forward(j);

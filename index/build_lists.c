@@ -24,8 +24,10 @@ static sp_err flush_chunk(list_writer *w, uint32_t next_term) {
   sp_builder *b = w->j->b;
   if (w->n_in_chunk) {
     void *value;
-    sp_err err = sp_build_reserve(b, SP_DB_LISTS, b->at.n_lists,
-                                  SP_CHUNK_HEADING + w->chunk.n, &value);
+    sp_err err = sp_build_expect(b, SP_CHUNK_HEADING + w->chunk.n);
+    if (!err)
+      err = sp_build_reserve(b, SP_DB_LISTS, b->at.n_lists, SP_CHUNK_HEADING + w->chunk.n,
+                             &value);
     if (err) return err;
     memcpy((char *)value + SP_CHUNK_HEADING, w->chunk.data, w->chunk.n);
     sp_chunk_seal(value, SP_CHUNK_LISTS, b->at.segment, b->at.n_lists, w->n_in_chunk,
@@ -129,8 +131,9 @@ static sp_err write_directory(list_writer *w) {
   sp_builder *b = w->j->b;
   size_t bytes = 8 * (size_t)b->n_terms;
   void *value;
-  sp_err err =
-      sp_build_reserve(b, SP_DB_LISTS, UINT32_MAX, SP_CHUNK_HEADING + bytes, &value);
+  sp_err err = sp_build_expect(b, SP_CHUNK_HEADING + bytes);
+  if (!err)
+    err = sp_build_reserve(b, SP_DB_LISTS, UINT32_MAX, SP_CHUNK_HEADING + bytes, &value);
   if (err) return err;
   memcpy((char *)value + SP_CHUNK_HEADING, w->list_at, bytes);
   sp_chunk_seal(value, SP_CHUNK_DIRECTORY, b->at.segment, UINT32_MAX, b->n_terms, bytes);

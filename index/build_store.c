@@ -44,15 +44,17 @@ static sp_err get_building(sp_builder *b, MDB_txn *txn, sp_building *out, bool *
 /* Starts the next batch, after making sure that the map has room for it. */
 static sp_err begin(sp_builder *b, uint64_t bytes) {
   bool reading = b->forward.txn != NULL;
-  uint64_t need = bytes + batch_limit(b) + (1 << 20);
+  b->batch.room = bytes + batch_limit(b);
+  uint64_t need = b->batch.room + (1 << 20);
   if (b->store.map_bytes < b->store.max_bytes || !reading) {
     MDB_envinfo info;
     mdb_env_info(b->store.env, &info);
     uint64_t used = ((uint64_t)info.me_last_pgno + 1) * b->store.page_bytes;
+    uint64_t left = b->store.max_bytes > used ? b->store.max_bytes - used : 0;
+    if (need > left) need = left; /* it may take less: LMDB will tell */
     if (used + need > b->store.map_bytes) {
       sp_build_forward_close(b); /* the map moves: nobody may hold a piece of it */
       sp_err err = sp_store_make_room(&b->store, need);
-      /* At the limit the batch may still fit: LMDB will tell. */
       if (err && b->store.map_bytes >= b->store.max_bytes) err = SP_OK;
       if (!err && reading) err = sp_build_forward_open(b);
       if (err) return err;
@@ -60,6 +62,13 @@ static sp_err begin(sp_builder *b, uint64_t bytes) {
   }
   b->batch.bytes = 0;
   return sp_store_write(&b->store, &b->batch.txn);
+}
+
+sp_err sp_build_expect(sp_builder *b, uint64_t bytes) {
+  if (!b->batch.txn) return begin(b, bytes);
+  if (b->batch.bytes + bytes <= b->batch.room) return SP_OK;
+  sp_err err = sp_build_step(b, true);
+  return err ? err : begin(b, bytes);
 }
 
 sp_err sp_build_reserve(sp_builder *b, sp_db db, uint32_t number, size_t n,

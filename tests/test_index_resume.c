@@ -134,6 +134,36 @@ static void the_map_grows_for_a_large_encoder(void **state) {
   if (build(&j)) fail_msg("%s", sp_err_message());
 }
 
+/* Adds documents of 1 MiB that cannot be compressed; all in one chunk. */
+static void build_large(const char *path, bool append, uint32_t n, char letter) {
+  enum { BYTES = 1 << 20 };
+  static uint8_t text[BYTES];
+  sp_build_options o = fixture_options();
+  o.append = append;
+  sp_builder *b;
+  if (sp_builder_open(path, &o, &b)) fail_msg("%s", sp_err_message());
+  uint64_t x = 88172645463325252u; /* xorshift, Marsaglia 2003 */
+  for (uint32_t i = 0; i < n; i++) {
+    for (size_t at = 0; at < BYTES; at += sizeof x) {
+      x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+      memcpy(text + at, &x, sizeof x);
+    }
+    char id[32];
+    int id_n = snprintf(id, sizeof id, "%c%u", letter, i);
+    sp_vec v = {&(uint32_t){1}, &(float){1}, 1, 1};
+    assert_int_equal(sp_builder_add(b, id, (size_t)id_n, &v, (char *)text, BYTES), SP_OK);
+  }
+  if (sp_builder_finish(b, NULL)) fail_msg("%s", sp_err_message());
+}
+
+/* The map is guessed from what is added, and is nearly full of what is there: 12 MiB that
+ * are written between two steps of 4 MiB do not fit without growing. */
+static void the_map_grows_for_large_documents(void **state) {
+  const char *path = path_in(*state, "ix");
+  build_large(path, false, 80, 'a');
+  build_large(path, true, 12, 'b');
+}
+
 /* --- readers --- */
 
 static sp_snapshot *held[MAX_READERS];
@@ -188,6 +218,7 @@ int main(void) {
       IN_TEMP_DIR(other_parameters_begin_the_lists_anew),
       IN_TEMP_DIR(a_spool_damaged_meanwhile_is_refused),
       IN_TEMP_DIR(the_map_grows_for_a_large_encoder),
+      IN_TEMP_DIR(the_map_grows_for_large_documents),
       IN_TEMP_DIR(too_many_readers_are_no_missing_index),
       IN_TEMP_DIR(killed_readers_give_their_places_back),
   };
