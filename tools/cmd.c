@@ -89,7 +89,7 @@ static bool read_u64(const char *text, bool suffix, uint64_t *out) {
   if (suffix && *end) {
     const char *units = "KMGT";
     const char *unit = strchr(units, *end & ~0x20);
-    if (!unit) return false;
+    if (!unit || !*unit) return false; /* a blank is none, but finds the string's end */
     shift = 10 * (unsigned)(unit - units + 1);
     end++;
     if (*end == 'i') end++;
