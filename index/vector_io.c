@@ -216,9 +216,12 @@ static sp_err refuse(const sp_vector_reader *r) {
   int f = 0;
   while (!(r->faults & REFUSED & 1u << f)) f++;
   uint32_t bound = r->options.n_terms ? r->options.n_terms : r->n_terms;
-  char expected[48] = "";
+  char expected[128] = "";
   if (f == SP_VECTOR_RANGE && bound)
     snprintf(expected, sizeof expected, ", expected terms below %u", bound);
+  else if (f == SP_VECTOR_RANGE && r->options.numeric_tokens)
+    snprintf(expected, sizeof expected,
+             ", expected numbers: 'spindle convert --tokenizer' makes them of tokens");
   return sp_fail(SP_EFORMAT, "%s: %s %llu (id '%.64s'): %s%s", r->path, r->unit,
                  (unsigned long long)r->place, r->id.data, WHAT[f], expected);
 }

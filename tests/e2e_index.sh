@@ -51,6 +51,25 @@ ten_megabytes_are_one_document() {
   grep -q '"id": "long"' found || fail 'a long document is not found by its last word'
 }
 
+# An index of vectors is asked by term numbers: keys that are numbers are those, and keys
+# that are tokens would get numbers that nobody knows.
+keys_of_vectors_are_term_numbers() {
+  printf '{"id": "a", "content": "", "vector": {"2023": 1.5, "7": 2.0}}\n' >keyed.jsonl
+  printf '{"id": "b", "content": "", "vector": {"5": 3.0}}\n' >>keyed.jsonl
+  printf '{"id": "q", "terms": [2023], "weights": [1.0]}\n' >question.jsonl
+  "$spindle" index keyed --vectors keyed.jsonl >/dev/null 2>&1
+  expect 0 '"id": "a", "score": 1.5' "$spindle" search keyed --json --vectors question.jsonl
+  printf '{"id": "c", "content": "", "vector": {"pipe": 1.0}}\n' >tokens.jsonl
+  expect 1 "tokens.jsonl: line 1 (id 'c').*convert --tokenizer" \
+    "$spindle" index refused --vectors tokens.jsonl
+  [ ! -e refused ] || fail 'vectors of tokens left an index behind'
+  expect 1 'convert --tokenizer' "$spindle" index keyed --vectors tokens.jsonl --append
+}
+
+sizes_have_no_blank_unit() {
+  expect 2 'not BYTES' "$spindle" index refused --corpus "$demo" --memory '128 '
+}
+
 # Terms of vectors and of an encoder are not the same: neither is added to the other.
 other_vocabularies_are_refused() {
   printf '{"_id": "a", "text": "heron pond"}\n' >words.jsonl
@@ -103,6 +122,8 @@ bad_corpora_are_refused
 the_last_of_equal_ids_counts
 invalid_utf8_is_replaced
 ten_megabytes_are_one_document
+keys_of_vectors_are_term_numbers
+sizes_have_no_blank_unit
 other_vocabularies_are_refused
 a_corpus_is_added_to_an_index
 a_full_map_leaves_nothing

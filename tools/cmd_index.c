@@ -161,9 +161,9 @@ int cmd_index(int argc, char **argv) {
   const cmd_spec spec = {
       NAME, "INDEX --corpus FILE|DIR... | --vectors FILE",
       "Builds an index in the new directory INDEX from a corpus, encoded by BM25 or a\n"
-      "model, or from vectors made elsewhere (any format of 'spindle convert'). A\n"
-      "build that was killed goes on where it stood when the same command is given\n"
-      "again.",
+      "model, or from vectors made elsewhere (any format of 'spindle convert', with\n"
+      "terms as numbers). A build that was killed goes on where it stood when the same\n"
+      "command is given again.",
       options,
       "  spindle index indexes/demo --corpus data/demo\n"
       "  spindle index indexes/demo --corpus data/demo --model splade-v3\n"

@@ -76,7 +76,9 @@ static sp_err copy_vectors(sp_builder *b, sp_vector_reader *r, const char *path,
 }
 
 sp_err sp_input_vectors(sp_builder *b, const char *path, FILE *progress) {
-  const sp_vector_read_options options = {.format = SP_VECTORS_AUTO};
+  /* An index keeps terms, no tokens: numbered as they come, nobody could ask for them. */
+  const sp_vector_read_options options = {.format = SP_VECTORS_AUTO,
+                                          .numeric_tokens = true};
   sp_vector_reader *r;
   sp_err err = sp_vector_reader_open(path, &options, &r);
   if (err) return err;
