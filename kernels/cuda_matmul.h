@@ -20,8 +20,9 @@
 extern "C" {
 #endif
 
-/* Owns cuBLASLt's handle, its workspace, and the algorithm chosen for each shape. For one
- * stream at a time: products that share the workspace must not overlap. */
+/* Owns cuBLASLt, which is loaded when a product first needs it, its workspace, and the
+ * algorithm chosen for each shape. For one stream at a time: products that share the workspace
+ * must not overlap. */
 typedef struct sp_cuda_matmul sp_cuda_matmul;
 
 /* On SP_OK the caller owns *out. Errors: ENOMEM, ECUDA. */
@@ -83,7 +84,7 @@ typedef struct sp_cuda_matmul_residual {
  * m 1 .. 2^30, n and k multiples of 8. Sums are float32. The first product of a shape that
  * cuBLASLt takes (m counted in steps of an eighth of a power of two) asks its heuristics on
  * the host; later ones find the answer kept. Queued on `stream`. Errors: EINVAL, ENOMEM,
- * ECUDA. */
+ * ECUDA (there is no cuBLASLt to load, too). */
 typedef struct sp_cuda_matmul_args {
   sp_cuda_type type;
   const void *a, *w, *bias;
