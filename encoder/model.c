@@ -217,6 +217,7 @@ void sp_model_close(sp_model *m) {
   free(m->query_tokenizer_path);
   free(m->query_words_path);
   free(m->dir);
+  free(m->base_dir);
   sp_model_config_free(&m->config);
   free(m);
 }

@@ -96,6 +96,7 @@ typedef struct sp_echo {
 /* What the directory says, checked; all of it lives until sp_model_close(). */
 typedef struct sp_model {
   char *dir;
+  char *base_dir; /* where files that `dir` lacks are looked for; NULL: nowhere */
   sp_model_config config;
   bool pre_norm, causal;
 
@@ -125,7 +126,10 @@ typedef struct sp_model {
 } sp_model;
 
 /* Opens a model directory as hubs ship it (see encoder/model_dir.c for the files), or a
- * LoRA adapter's directory, whose base is opened with it. Weights are checked against
+ * LoRA adapter's directory, whose base is opened with it: config.json and the weights are
+ * the base's. An adapter with a modules.json (as sentence-transformers saves it) says the
+ * rest itself; to one without, as PEFT saves it, its base's layout applies, and whatever
+ * files it lacks are the base's. Weights are checked against
  * config.json. On SP_OK the caller ends *out with sp_model_close().
  * Errors: ENOTFOUND, EIO, ENOMEM, EFORMAT: the file and what is wrong with it. */
 sp_err sp_model_open(const char *dir, sp_model **out);

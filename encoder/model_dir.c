@@ -37,10 +37,8 @@ char *sp_path_if_exists(const char *dir, const char *name, sp_err *err) {
   return path;
 }
 
-/* The file's JSON and path, or NULL where there is no such file. Whole numbers come in as
- * doubles where `big`: tokenizer_config.json may say 10^30. */
-static sp_err load_if_exists(const char *dir, const char *name, bool big, char **path,
-                             json_t **out) {
+sp_err sp_load_if_exists(const char *dir, const char *name, bool big, char **path,
+                         json_t **out) {
   *out = NULL;
   sp_err err = SP_OK;
   *path = sp_path_if_exists(dir, name, &err);
@@ -57,94 +55,18 @@ static sp_err load_if_exists(const char *dir, const char *name, bool big, char *
   return err;
 }
 
-/* config_sentence_transformers.json: the prompt of each side, under the names that
- * sentence-transformers looks for, in its order. */
-static sp_err read_prompt(const json_t *o, const char *where, const char *const *names,
-                          char **out) {
-  const json_t *prompts = json_object_get(o, "prompts");
-  const char *prompt = NULL, *fallback = NULL;
-  for (; *names && !prompt; names++) {
-    sp_err err = sp_json_get_string(prompts, *names, where, &prompt);
-    if (err) return err;
-  }
-  sp_err err = sp_json_get_string(o, "default_prompt_name", where, &fallback);
-  if (!err && !prompt && fallback)
-    err = sp_json_get_string(prompts, fallback, where, &prompt);
-  if (err) return err;
-  *out = strdup(prompt ? prompt : "");
-  return *out ? SP_OK : sp_fail(SP_ENOMEM, "%s: out of memory", where);
+/* "dir/name" of the model's own directory, else of its base's; NULL where neither has it. */
+static char *find_file(const sp_model *m, const char *name, sp_err *err) {
+  char *path = sp_path_if_exists(m->dir, name, err);
+  if (!path && !*err && m->base_dir) path = sp_path_if_exists(m->base_dir, name, err);
+  return path;
 }
 
-static sp_err read_prompts(sp_model *m) {
-  static const char *const DOCUMENT[] = {"document", "passage", "corpus", NULL};
-  static const char *const QUERY[] = {"query", NULL};
-  char *path;
-  json_t *o;
-  sp_err err =
-      load_if_exists(m->dir, "config_sentence_transformers.json", false, &path, &o);
-  const char *where = path ? path : m->dir;
-  if (!err) err = read_prompt(o, where, DOCUMENT, &m->document_prompt);
-  if (!err) err = read_prompt(o, where, QUERY, &m->query_prompt);
-  if (!err)
-    err =
-        sp_json_get_u32(o, "max_active_dims", where, 1, UINT32_MAX, &m->max_active_dims);
-  json_decref(o);
-  free(path);
-  return err;
-}
-
-static sp_err read_expansion(sp_model *m, const char *path, const json_t *o) {
-  sp_token_projection *t = &m->tokens;
-  const json_t *e = json_object_get(o, "query_expansion");
-  sp_err err =
-      sp_json_get_u32(o, "document_length", path, 1, m->max_length, &t->document_length);
-  if (err || !e || json_is_null(e)) return err;
-  const char *strategy = "fixed", *token = NULL;
-  err = sp_json_get_string(e, "strategy", path, &strategy);
-  if (!err) err = sp_json_get_string(e, "token", path, &token);
-  if (!err && (strcmp(strategy, "fixed") || token))
-    err = sp_fail(SP_EFORMAT,
-                  "%s: query_expansion other than \"fixed\" with [MASK] is not "
-                  "supported",
-                  path);
-  if (!err) err = sp_json_get_bool(e, "attend", path, &t->attend_to_fill);
-  if (!err) err = sp_json_get_u32(e, "length", path, 1, m->max_length, &t->query_length);
-  return err;
-}
-
-/* The longest input: max_seq_length where the directory says it, else the tokenizer's
- * model_max_length; never more than the network has positions for. */
-static sp_err read_lengths(sp_model *m, const char *dir) {
-  char *path = NULL, *tokenizer_path = NULL;
-  json_t *o = NULL, *tokenizer = NULL;
-  uint32_t positions = m->config.max_positions;
-  m->max_length = positions;
-  uint32_t seq_length = 0;
-  double model_max = positions;
-  sp_err err = load_if_exists(dir, "sentence_bert_config.json", false, &path, &o);
-  if (!err)
-    err = load_if_exists(dir, "tokenizer_config.json", true, &tokenizer_path, &tokenizer);
-  if (!err) err = sp_json_get_u32(o, "max_seq_length", path, 1, UINT32_MAX, &seq_length);
-  if (!err)
-    err = sp_json_get_double(tokenizer, "model_max_length", tokenizer_path, 1, 1e300,
-                             &model_max);
-  double limit = seq_length ? seq_length : model_max;
-  if (limit < positions) m->max_length = (uint32_t)limit;
-  if (!err) err = read_expansion(m, path, o);
-  json_decref(o);
-  json_decref(tokenizer);
-  free(path);
-  free(tokenizer_path);
-  return err;
-}
-
-static sp_err read_tokenizer_path(sp_model *m, const char *dir, char **out) {
-  sp_err err = SP_OK;
-  *out = sp_path_if_exists(dir, "tokenizer.json", &err);
-  sp_architecture a = m->config.architecture;
-  if (!err && !*out && (a == SP_BERT || a == SP_DISTILBERT))
-    *out = sp_path_if_exists(dir, "vocab.txt", &err);
-  return err;
+sp_err sp_model_load_json(const sp_model *m, const char *name, char **path,
+                          json_t **out) {
+  sp_err err = sp_load_if_exists(m->dir, name, false, path, out);
+  if (err || *path || !m->base_dir) return err;
+  return sp_load_if_exists(m->base_dir, name, false, path, out);
 }
 
 /* The projection in `dir`: "linear.weight" [dim, D], with a bias or without. */
@@ -185,8 +107,10 @@ static sp_err read_token_vectors(sp_model *m, const char *where, const json_t *o
   m->tokens.l2 = normalize != NULL;
   if (m->tokens.input == SP_FROM_TRANSFORM && !m->transform.weight.data)
     return sp_fail(SP_EFORMAT, "%s: the model has no mlm_transform", where);
-  char *dir = sp_path_join(m->dir, folder);
-  err = dir ? bind_projection(m, dir) : SP_ENOMEM;
+  char *dir = find_file(m, folder, &err);
+  if (!err && !dir)
+    err = sp_fail(SP_ENOTFOUND, "%s: the projection %.100s is not there", where, folder);
+  if (!err) err = bind_projection(m, dir);
   free(dir);
   if (!err && dim && dim != m->tokens.linear.weight.rows)
     err = sp_fail(SP_EFORMAT, "%s: dim is %u, the projection has %u rows", where, dim,
@@ -217,7 +141,7 @@ static sp_err read_echo(sp_model *m, const char *where, const json_t *o) {
 static sp_err read_spindle_json(sp_model *m) {
   char *path;
   json_t *o;
-  sp_err err = load_if_exists(m->dir, "spindle.json", false, &path, &o);
+  sp_err err = sp_model_load_json(m, "spindle.json", &path, &o);
   const char *input = "plain", *pooling = "max", *activation = NULL;
   if (!err && !o) goto done;
   if (!err) err = sp_json_get_string(o, "input", path, &input);
@@ -250,7 +174,7 @@ static sp_err bind_query_table(sp_model *m, const char *dir) {
   char *tensor = err ? NULL : sp_path_if_exists(dir, "model.safetensors", &err);
   if (!err && !tensor) m->query_words_path = sp_path_if_exists(dir, "idf.json", &err);
   if (!err && !tensor && !m->query_words_path)
-    m->query_words_path = sp_path_if_exists(m->dir, "idf.json", &err);
+    m->query_words_path = find_file(m, "idf.json", &err);
   sp_tensors *t = NULL;
   if (!err && (tensor || !m->query_words_path)) err = sp_model_add_file(m, dir, NULL, &t);
   free(tensor);
@@ -266,9 +190,9 @@ static sp_err bind_query_table(sp_model *m, const char *dir) {
 /* A plain directory's table of words. */
 static sp_err find_query_words(sp_model *m) {
   sp_err err = SP_OK;
-  m->query_words_path = sp_path_if_exists(m->dir, "idf.json", &err);
+  m->query_words_path = find_file(m, "idf.json", &err);
   if (!err && !m->query_words_path)
-    m->query_words_path = sp_path_if_exists(m->dir, "query_token_weights.txt", &err);
+    m->query_words_path = find_file(m, "query_token_weights.txt", &err);
   return err;
 }
 
@@ -277,77 +201,74 @@ static sp_err read_network(sp_model *m, const sp_layout *layout) {
   sp_err err = path ? sp_model_config_load(path, &m->config) : SP_ENOMEM;
   free(path);
   sp_tensors *weights = NULL;
-  if (!err) err = read_lengths(m, layout->transformer_dir);
+  if (!err) err = sp_model_read_input(m, layout);
   if (!err) err = sp_model_add_file(m, layout->transformer_dir, NULL, &weights);
   if (!err) err = sp_model_bind(m, weights, layout->has_pooling);
   if (err || !layout->has_pooling) m->decoder = (sp_linear){0};
-  if (!err) err = read_tokenizer_path(m, layout->transformer_dir, &m->tokenizer_path);
   return err;
 }
 
-static sp_err read_directory(sp_model *m) {
-  sp_layout layout;
-  sp_err err = sp_layout_read(m, &layout);
-  if (err) return err;
-  err = read_network(m, &layout);
-  if (!err && layout.dense_dir) err = bind_projection(m, layout.dense_dir);
-  if (!err) err = read_prompts(m);
-  if (!err) err = read_spindle_json(m);
-  if (!err && layout.query_table_dir)
-    err = bind_query_table(m, layout.query_table_dir);
-  else if (!err)
-    err = find_query_words(m);
-  sp_layout_free(&layout);
-  return err;
-}
-
+/* What PEFT's loader takes for an adapter. Weights beside its config alone are a whole
+ * model. */
 static sp_err is_adapter(const char *dir, bool *yes) {
   sp_err err = SP_OK;
   char *config = sp_path_if_exists(dir, "adapter_config.json", &err);
-  char *weights = sp_path_if_exists(dir, "model.safetensors", &err);
-  if (!weights) weights = sp_path_if_exists(dir, "model.safetensors.index.json", &err);
-  *yes = config && !weights;
+  char *own = err ? NULL : sp_path_if_exists(dir, "adapter_model.safetensors", &err);
+  char *weights = err ? NULL : sp_path_if_exists(dir, "model.safetensors", &err);
+  if (!err && !weights)
+    weights = sp_path_if_exists(dir, "model.safetensors.index.json", &err);
+  *yes = config && (own || !weights);
   free(config);
+  free(own);
   free(weights);
   return err;
 }
 
-static sp_err open_base(const char *dir, sp_model **out) {
-  sp_model *m = calloc(1, sizeof *m);
-  if (m) m->dir = strdup(dir);
-  if (!m || !m->dir) {
-    free(m);
-    return sp_fail(SP_ENOMEM, "%s: out of memory", dir);
+/* The transformer's folder holds an adapter: its base has config.json and the weights. A
+ * directory with modules.json says all else itself; one without takes its base's layout,
+ * and from its base whatever file it lacks. */
+static sp_err find_base(sp_model *m, sp_layout *layout) {
+  char *base = NULL;
+  bool again = false;
+  sp_err err = sp_lora_base(layout->transformer_dir, &base);
+  if (!err) err = is_adapter(base, &again);
+  if (!err && again)
+    err = sp_fail(SP_EFORMAT, "%s: its base model is an adapter itself",
+                  layout->transformer_dir);
+  if (err) {
+    free(base);
+    return err;
   }
-  sp_err err = read_directory(m);
-  if (err)
-    sp_model_close(m);
-  else
-    *out = m;
+  char *adapter = layout->transformer_dir;
+  if (layout->own_modules) {
+    layout->transformer_dir = base;
+  } else {
+    m->base_dir = base;
+    layout->transformer_dir = NULL;
+    sp_layout_free(layout);
+    err = sp_layout_read(m, base, layout);
+    layout->own_modules = false;
+  }
+  layout->adapter_dir = adapter;
   return err;
 }
 
-/* The base, then the adapter on it; the adapter's own tokenizer where it brings one. */
-static sp_err open_adapter(const char *dir, sp_model **out) {
-  char *base = NULL;
-  bool again = false;
-  sp_err err = sp_lora_base(dir, &base);
-  if (!err) err = is_adapter(base, &again);
-  if (!err && again)
-    err = sp_fail(SP_EFORMAT, "%s: its base model is an adapter itself", dir);
-  sp_model *m = NULL;
-  if (!err) err = open_base(base, &m);
-  if (!err) err = sp_lora_apply(m, dir);
-  char *own = err ? NULL : sp_path_if_exists(dir, "tokenizer.json", &err);
-  if (own) {
-    free(m->tokenizer_path);
-    m->tokenizer_path = own;
-  }
-  free(base);
-  if (err)
-    sp_model_close(m);
-  else
-    *out = m;
+static sp_err read_directory(sp_model *m, sp_layout *layout) {
+  bool adapter = false;
+  sp_err err = sp_layout_read(m, m->dir, layout);
+  if (!err) err = is_adapter(layout->transformer_dir, &adapter);
+  if (!err && adapter) err = find_base(m, layout);
+  if (!err) err = read_network(m, layout);
+  if (!err && layout->dense_dir) err = bind_projection(m, layout->dense_dir);
+  if (!err) err = read_spindle_json(m);
+  if (!err && layout->query_table_dir)
+    err = bind_query_table(m, layout->query_table_dir);
+  else if (!err)
+    err = find_query_words(m);
+  if (!err && layout->adapter_dir) err = sp_lora_apply(m, layout->adapter_dir);
+  if (!err && !m->tokenizer_path)
+    err = sp_fail(SP_ENOTFOUND, "%s/tokenizer.json: the file is missing",
+                  layout->transformer_dir);
   return err;
 }
 
@@ -355,14 +276,18 @@ sp_err sp_model_open(const char *dir, sp_model **out) {
   *out = NULL;
   if (!sp_path_is_dir(dir))
     return sp_fail(SP_ENOTFOUND, "%s: there is no such model directory", dir);
-  bool adapter;
-  sp_err err = is_adapter(dir, &adapter);
-  if (!err) err = adapter ? open_adapter(dir, out) : open_base(dir, out);
-  if (err) return err;
-  if (!(*out)->tokenizer_path) {
-    err = sp_fail(SP_ENOTFOUND, "%s/tokenizer.json: the file is missing", (*out)->dir);
-    sp_model_close(*out);
-    *out = NULL;
+  sp_model *m = calloc(1, sizeof *m);
+  if (m) m->dir = strdup(dir);
+  if (!m || !m->dir) {
+    free(m);
+    return sp_fail(SP_ENOMEM, "%s: out of memory", dir);
   }
+  sp_layout layout = {0};
+  sp_err err = read_directory(m, &layout);
+  sp_layout_free(&layout);
+  if (err)
+    sp_model_close(m);
+  else
+    *out = m;
   return err;
 }

@@ -67,6 +67,7 @@ static void set_string(char **slot, char *value) {
 typedef struct reading {
   sp_model *m;
   sp_layout *layout;
+  const char *dir;
   const char *where;
   bool query_side; /* inside a router's query route */
 } reading;
@@ -274,7 +275,7 @@ static sp_err read_modules(const reading *r, const json_t *modules) {
     const char *path = NULL, *type = NULL;
     sp_err err = sp_json_need_string(module, "type", r->where, &type);
     if (!err) err = sp_json_need_string(module, "path", r->where, &path);
-    if (!err) err = read_module(r, r->m->dir, path, type);
+    if (!err) err = read_module(r, r->dir, path, type);
     if (err) return err;
   }
   if (!r->layout->transformer_dir)
@@ -291,20 +292,21 @@ static sp_err read_modules(const reading *r, const json_t *modules) {
   return SP_OK;
 }
 
-sp_err sp_layout_read(sp_model *m, sp_layout *out) {
+sp_err sp_layout_read(sp_model *m, const char *dir, sp_layout *out) {
   *out = (sp_layout){0};
   m->log1p_times = 1;
-  char *path = sp_path_join(m->dir, "modules.json");
+  char *path = sp_path_join(dir, "modules.json");
   if (!path) return SP_ENOMEM;
-  reading r = {.m = m, .layout = out, .where = path};
+  reading r = {.m = m, .layout = out, .dir = dir, .where = path};
   sp_err err = SP_OK;
   json_t *modules = NULL;
-  if (sp_path_exists(path)) {
+  out->own_modules = sp_path_exists(path);
+  if (out->own_modules) {
     err = sp_json_load_file(path, MAX_JSON_BYTES, &modules);
     if (!err) err = read_modules(&r, modules);
   } else {
     out->has_pooling = true; /* a plain directory: max of log1p(relu) */
-    err = read_transformer(&r, m->dir);
+    err = read_transformer(&r, dir);
   }
   json_decref(modules);
   free(path);
@@ -314,6 +316,7 @@ sp_err sp_layout_read(sp_model *m, sp_layout *out) {
 
 void sp_layout_free(sp_layout *l) {
   free(l->transformer_dir);
+  free(l->adapter_dir);
   free(l->query_table_dir);
   free(l->dense_dir);
   *l = (sp_layout){0};

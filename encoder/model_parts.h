@@ -9,16 +9,23 @@
  * strings are owned; released by sp_layout_free(). */
 typedef struct sp_layout {
   char *transformer_dir; /* where config.json, the weights and the tokenizer lie */
+  char *adapter_dir;     /* of the adapter put onto them, with a tokenizer if it has its
+                            own; NULL: none */
   char *query_table_dir; /* the SparseStaticEmbedding's folder; NULL: none */
   char *dense_dir;       /* a projection's folder; NULL: none */
   bool has_pooling;      /* SpladePooling, or a plain directory: a decoder is needed */
+  bool own_modules;      /* the opened directory has a modules.json */
 } sp_layout;
 
-/* Reads modules.json (router_config.json, the modules' own config.json) where there is
- * one; fills m->log1p_times and the token mask of m->tokens. Errors: as sp_model_open().
- */
-sp_err sp_layout_read(sp_model *m, sp_layout *out);
+/* Reads dir's modules.json (router_config.json, the modules' own config.json) where there
+ * is one; fills m->log1p_times and the token mask of m->tokens. On SP_OK the caller
+ * ends *out with sp_layout_free(). Errors: as sp_model_open(). */
+sp_err sp_layout_read(sp_model *m, const char *dir, sp_layout *out);
 void sp_layout_free(sp_layout *l);
+
+/* Reads what happens to a text before the network: prompts, lengths, where the tokenizer
+ * is (encoder/model_input.c); m->config is known. Errors: as sp_model_open(). */
+sp_err sp_model_read_input(sp_model *m, const sp_layout *layout);
 
 /* Finds every weight of m->config's network in `t` by its family's names and checks its
  * shape. Errors: EFORMAT, ENOMEM. */
@@ -37,6 +44,14 @@ sp_err sp_lora_apply(sp_model *m, const char *dir);
 
 /* The directory of the adapter's base, malloc'ed, after checking adapter_config.json. */
 sp_err sp_lora_base(const char *dir, char **base);
+
+/* The file's JSON and path, or NULL where there is no such file; the caller ends both. Whole
+ * numbers come in as doubles where `big`: tokenizer_config.json may say 10^30. */
+sp_err sp_load_if_exists(const char *dir, const char *name, bool big, char **path,
+                         json_t **out);
+
+/* The same of a file of m->dir, else of m->base_dir. */
+sp_err sp_model_load_json(const sp_model *m, const char *name, char **path, json_t **out);
 
 /* "dir/name" if that file is there, else NULL; *err is ENOMEM when memory is out. */
 char *sp_path_if_exists(const char *dir, const char *name, sp_err *err);

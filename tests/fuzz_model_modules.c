@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
   sp_model *m = calloc(1, sizeof *m);
   if (!m || !(m->dir = strdup(root))) abort();
   sp_layout layout;
-  if (!sp_layout_read(m, &layout)) {
+  if (!sp_layout_read(m, m->dir, &layout)) {
     if (!layout.transformer_dir || strstr(layout.transformer_dir, "..")) abort();
     if (layout.query_table_dir && strstr(layout.query_table_dir, "..")) abort();
     if (layout.dense_dir && strstr(layout.dense_dir, "..")) abort();

@@ -1,0 +1,125 @@
+/* encoder/model_input.c - what happens to a text before the network: its prompt, the
+ * longest input, the tokenizer's files. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "encoder/model_parts.h"
+
+/* config_sentence_transformers.json: the prompt of each side, under the names that
+ * sentence-transformers looks for, in its order. */
+static sp_err read_prompt(const json_t *o, const char *where, const char *const *names,
+                          char **out) {
+  const json_t *prompts = json_object_get(o, "prompts");
+  const char *prompt = NULL, *fallback = NULL;
+  for (; *names && !prompt; names++) {
+    sp_err err = sp_json_get_string(prompts, *names, where, &prompt);
+    if (err) return err;
+  }
+  sp_err err = sp_json_get_string(o, "default_prompt_name", where, &fallback);
+  if (!err && !prompt && fallback)
+    err = sp_json_get_string(prompts, fallback, where, &prompt);
+  if (err) return err;
+  *out = strdup(prompt ? prompt : "");
+  return *out ? SP_OK : sp_fail(SP_ENOMEM, "%s: out of memory", where);
+}
+
+static sp_err read_prompts(sp_model *m) {
+  static const char *const DOCUMENT[] = {"document", "passage", "corpus", NULL};
+  static const char *const QUERY[] = {"query", NULL};
+  char *path = NULL;
+  json_t *o = NULL;
+  sp_err err = sp_model_load_json(m, "config_sentence_transformers.json", &path, &o);
+  const char *where = path ? path : m->dir;
+  if (!err) err = read_prompt(o, where, DOCUMENT, &m->document_prompt);
+  if (!err) err = read_prompt(o, where, QUERY, &m->query_prompt);
+  if (!err)
+    err =
+        sp_json_get_u32(o, "max_active_dims", where, 1, UINT32_MAX, &m->max_active_dims);
+  json_decref(o);
+  free(path);
+  return err;
+}
+
+static sp_err read_expansion(sp_model *m, const char *path, const json_t *o) {
+  sp_token_projection *t = &m->tokens;
+  const json_t *e = json_object_get(o, "query_expansion");
+  sp_err err =
+      sp_json_get_u32(o, "document_length", path, 1, m->max_length, &t->document_length);
+  if (err || !e || json_is_null(e)) return err;
+  const char *strategy = "fixed", *token = NULL;
+  err = sp_json_get_string(e, "strategy", path, &strategy);
+  if (!err) err = sp_json_get_string(e, "token", path, &token);
+  if (!err && (strcmp(strategy, "fixed") || token))
+    err = sp_fail(SP_EFORMAT,
+                  "%s: query_expansion other than \"fixed\" with [MASK] is not "
+                  "supported",
+                  path);
+  if (!err) err = sp_json_get_bool(e, "attend", path, &t->attend_to_fill);
+  if (!err) err = sp_json_get_u32(e, "length", path, 1, m->max_length, &t->query_length);
+  return err;
+}
+
+/* The tokenizer's file, and the folder that it lies in: the adapter's own where it brings
+ * one. */
+static sp_err find_tokenizer(sp_model *m, const sp_layout *l, const char **dir) {
+  const char *const places[] = {l->adapter_dir, l->transformer_dir};
+  sp_architecture a = m->config.architecture;
+  sp_err err = SP_OK;
+  for (size_t i = 0; i < 2 && !err && !m->tokenizer_path; i++) {
+    *dir = places[i];
+    if (!*dir) continue;
+    m->tokenizer_path = sp_path_if_exists(*dir, "tokenizer.json", &err);
+    if (!err && !m->tokenizer_path && (a == SP_BERT || a == SP_DISTILBERT))
+      m->tokenizer_path = sp_path_if_exists(*dir, "vocab.txt", &err);
+  }
+  return err;
+}
+
+/* Of sentence-transformers' module; an adapter that came with its base's layout has the
+ * base's too. */
+static sp_err load_module_config(const sp_layout *l, char **path, json_t **out) {
+  const char *const dirs[] = {
+      l->adapter_dir, l->adapter_dir && l->own_modules ? NULL : l->transformer_dir};
+  sp_err err = SP_OK;
+  for (size_t i = 0; i < 2 && !err && !*out; i++) {
+    if (!dirs[i]) continue;
+    free(*path);
+    err = sp_load_if_exists(dirs[i], "sentence_bert_config.json", false, path, out);
+  }
+  return err;
+}
+
+/* The longest input: max_seq_length where the directory says it, else the tokenizer's
+ * model_max_length; never more than the network has positions for. */
+static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenizer_dir) {
+  char *path = NULL, *tokenizer_path = NULL;
+  json_t *o = NULL, *tokenizer = NULL;
+  uint32_t positions = m->config.max_positions;
+  m->max_length = positions;
+  uint32_t seq_length = 0;
+  double model_max = positions;
+  sp_err err = load_module_config(l, &path, &o);
+  if (!err)
+    err = sp_load_if_exists(tokenizer_dir, "tokenizer_config.json", true, &tokenizer_path,
+                            &tokenizer);
+  if (!err) err = sp_json_get_u32(o, "max_seq_length", path, 1, UINT32_MAX, &seq_length);
+  if (!err)
+    err = sp_json_get_double(tokenizer, "model_max_length", tokenizer_path, 1, 1e300,
+                             &model_max);
+  double limit = seq_length ? seq_length : model_max;
+  if (limit < positions) m->max_length = (uint32_t)limit;
+  if (!err) err = read_expansion(m, path, o);
+  json_decref(o);
+  json_decref(tokenizer);
+  free(path);
+  free(tokenizer_path);
+  return err;
+}
+
+sp_err sp_model_read_input(sp_model *m, const sp_layout *l) {
+  const char *dir = l->transformer_dir;
+  sp_err err = find_tokenizer(m, l, &dir);
+  if (!err) err = read_lengths(m, l, dir);
+  return err ? err : read_prompts(m);
+}

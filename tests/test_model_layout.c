@@ -1,0 +1,133 @@
+/* tests/test_model_layout.c - which file of a model's directory says what. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "encoder/encoder.h"
+#include "encoder/model.h"
+#include "tests/harness.h"
+#include "tests/tiny_model.h"
+
+static const char MODULES[] =
+    "[{\"path\": \"\", \"type\": \"sentence_transformers.models.MLMTransformer\"},"
+    " {\"path\": \"1_SpladePooling\", \"type\": \"x.SpladePooling\"}]";
+
+static int make(void **state) {
+  char *dir = tiny_dir_new();
+  *state = dir;
+  return 0;
+}
+
+static int unmake(void **state) {
+  tiny_dir_free(*state);
+  return 0;
+}
+
+static sp_model *open_model(const char *dir, const char *name) {
+  char *path = sp_path_join(dir, name);
+  sp_model *m;
+  if (sp_model_open(path, &m)) fail_msg("%s", sp_err_message());
+  free(path);
+  return m;
+}
+
+/* An adapter in dir/adapter on the model in dir/base, each with files of its own. */
+static void put_adapter_and_base(const char *dir) {
+  char *base = sp_path_join(dir, "base"), *adapter = sp_path_join(dir, "adapter");
+  tiny_put(dir, "base/sentence_bert_config.json", "{\"max_seq_length\": 20}");
+  tiny_put(dir, "base/config_sentence_transformers.json",
+           "{\"prompts\": {\"query\": \"the \", \"document\": \"heron \"}}");
+  tiny_bert_put(base);
+  tiny_adapter_put(adapter, "../base", "");
+  free(base);
+  free(adapter);
+}
+
+static void put_layout_of_its_own(const char *dir) {
+  tiny_put(dir, "adapter/modules.json", MODULES);
+  tiny_put(dir, "adapter/1_SpladePooling/config.json",
+           "{\"pooling_strategy\": \"max\", \"activation_function\": \"log1p_relu\"}");
+}
+
+static void an_adapter_without_files_of_its_own_is_its_bases(void **state) {
+  put_adapter_and_base(*state);
+  sp_model *m = open_model(*state, "adapter");
+  assert_int_equal(m->log1p_times, 1);
+  assert_int_equal(m->max_length, 20);
+  assert_string_equal(m->query_prompt, "the ");
+  assert_non_null(m->layers[0].q.weight.lora.a);
+  sp_model_close(m);
+}
+
+static void an_adapter_says_itself_what_it_has_a_file_for(void **state) {
+  put_adapter_and_base(*state);
+  tiny_put(*state, "adapter/sentence_bert_config.json", "{\"max_seq_length\": 12}");
+  sp_model *m = open_model(*state, "adapter");
+  assert_int_equal(m->max_length, 12);
+  assert_string_equal(m->query_prompt, "the ");
+  sp_model_close(m);
+
+  tiny_put(*state, "adapter/config_sentence_transformers.json",
+           "{\"prompts\": {\"query\": \"search: \"}, \"max_active_dims\": 3}");
+  m = open_model(*state, "adapter");
+  assert_string_equal(m->query_prompt, "search: ");
+  assert_string_equal(m->document_prompt, "");
+  assert_int_equal(m->max_active_dims, 3);
+  sp_model_close(m);
+}
+
+/* As sentence-transformers saves a trained adapter: nothing but the network is the base's. */
+static void an_adapter_with_modules_has_nothing_but_the_network_from_its_base(
+    void **state) {
+  put_adapter_and_base(*state);
+  put_layout_of_its_own(*state);
+  sp_model *m = open_model(*state, "adapter");
+  assert_int_equal(m->log1p_times, 2);
+  assert_int_equal(m->max_length, TINY_POSITIONS);
+  assert_string_equal(m->query_prompt, "");
+  assert_string_equal(m->document_prompt, "");
+  assert_non_null(m->layers[0].q.weight.lora.a);
+  assert_non_null(m->tokenizer_path);
+  sp_model_close(m);
+}
+
+static void an_adapter_may_lie_in_its_modules_folder(void **state) {
+  put_adapter_and_base(*state);
+  char *folder = sp_path_join(*state, "model/0_MLMTransformer");
+  tiny_put(*state, "model/modules.json",
+           "[{\"path\": \"0_MLMTransformer\", \"type\": \"x.MLMTransformer\"},"
+           " {\"path\": \"1_SpladePooling\", \"type\": \"x.SpladePooling\"}]");
+  tiny_put(*state, "model/1_SpladePooling/config.json", "{}");
+  tiny_put(*state, "model/0_MLMTransformer/vocab.txt", TINY_VOCAB_TXT);
+  tiny_adapter_put(folder, "../../base", "");
+  sp_model *m = open_model(*state, "model");
+  assert_non_null(m->layers[0].q.weight.lora.a);
+  assert_non_null(strstr(m->tokenizer_path, "model/0_MLMTransformer/vocab.txt"));
+  sp_model_close(m);
+  free(folder);
+}
+
+/* transformers' loader takes the adapter there, on the base that it names. */
+static void an_adapter_beside_whole_weights_is_an_adapter(void **state) {
+  put_adapter_and_base(*state);
+  char *adapter = sp_path_join(*state, "adapter");
+  tiny_bert_put(adapter);
+  sp_model *m = open_model(*state, "adapter");
+  assert_non_null(m->layers[0].q.weight.lora.a);
+  sp_model_close(m);
+  free(adapter);
+}
+
+#define IN_DIR(f) cmocka_unit_test_setup_teardown(f, make, unmake)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      IN_DIR(an_adapter_without_files_of_its_own_is_its_bases),
+      IN_DIR(an_adapter_says_itself_what_it_has_a_file_for),
+      IN_DIR(an_adapter_with_modules_has_nothing_but_the_network_from_its_base),
+      IN_DIR(an_adapter_may_lie_in_its_modules_folder),
+      IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
+  };
+  return cmocka_run_group_tests_name("model_layout", tests, NULL, NULL);
+}
