@@ -6,33 +6,24 @@
 #include "base/json.h"
 #include "encoder/model_parts.h"
 
-/* config_sentence_transformers.json: the prompt of each side, under the names that
- * sentence-transformers looks for, in its order. */
-static sp_err read_prompt(const json_t *o, const char *where, const char *const *names,
+/* sentence-transformers always has both prompts, empty where the file names none: its
+ * default_prompt_name, and the names passage and corpus, are for other calls. */
+static sp_err read_prompt(const json_t *o, const char *where, const char *name,
                           char **out) {
-  const json_t *prompts = json_object_get(o, "prompts");
-  const char *prompt = NULL, *fallback = NULL;
-  for (; *names && !prompt; names++) {
-    sp_err err = sp_json_get_string(prompts, *names, where, &prompt);
-    if (err) return err;
-  }
-  sp_err err = sp_json_get_string(o, "default_prompt_name", where, &fallback);
-  if (!err && !prompt && fallback)
-    err = sp_json_get_string(prompts, fallback, where, &prompt);
+  const char *prompt = NULL;
+  sp_err err = sp_json_get_string(json_object_get(o, "prompts"), name, where, &prompt);
   if (err) return err;
   *out = strdup(prompt ? prompt : "");
   return *out ? SP_OK : sp_fail(SP_ENOMEM, "%s: out of memory", where);
 }
 
 static sp_err read_prompts(sp_model *m) {
-  static const char *const DOCUMENT[] = {"document", "passage", "corpus", NULL};
-  static const char *const QUERY[] = {"query", NULL};
   char *path = NULL;
   json_t *o = NULL;
   sp_err err = sp_model_load_json(m, "config_sentence_transformers.json", &path, &o);
   const char *where = path ? path : m->dir;
-  if (!err) err = read_prompt(o, where, DOCUMENT, &m->document_prompt);
-  if (!err) err = read_prompt(o, where, QUERY, &m->query_prompt);
+  if (!err) err = read_prompt(o, where, "document", &m->document_prompt);
+  if (!err) err = read_prompt(o, where, "query", &m->query_prompt);
   if (!err)
     err =
         sp_json_get_u32(o, "max_active_dims", where, 1, UINT32_MAX, &m->max_active_dims);

@@ -119,6 +119,18 @@ static void an_adapter_beside_whole_weights_is_an_adapter(void **state) {
   free(adapter);
 }
 
+/* sentence-transformers' encode_query and encode_document never come to the others. */
+static void prompts_are_those_named_query_and_document(void **state) {
+  tiny_bert_put(*state);
+  tiny_put(*state, "config_sentence_transformers.json",
+           "{\"prompts\": {\"passage\": \"p: \", \"x\": \"x: \", \"query\": null},"
+           " \"default_prompt_name\": \"x\"}");
+  sp_model *m = open_model(*state, "");
+  assert_string_equal(m->query_prompt, "");
+  assert_string_equal(m->document_prompt, "");
+  sp_model_close(m);
+}
+
 #define IN_DIR(f) cmocka_unit_test_setup_teardown(f, make, unmake)
 
 int main(void) {
@@ -128,6 +140,7 @@ int main(void) {
       IN_DIR(an_adapter_with_modules_has_nothing_but_the_network_from_its_base),
       IN_DIR(an_adapter_may_lie_in_its_modules_folder),
       IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
+      IN_DIR(prompts_are_those_named_query_and_document),
   };
   return cmocka_run_group_tests_name("model_layout", tests, NULL, NULL);
 }
