@@ -163,6 +163,17 @@ bool sp_path_exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
+char *sp_path_if_exists(const char *dir, const char *name, sp_err *err) {
+  char *path = sp_path_join(dir, name);
+  if (!path) {
+    *err = SP_ENOMEM;
+  } else if (!sp_path_exists(path)) {
+    free(path);
+    path = NULL;
+  }
+  return path;
+}
+
 bool sp_path_is_dir(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);

@@ -46,6 +46,9 @@ void sp_out_abort(sp_out *out);
  */
 char *sp_path_join(const char *dir, const char *name);
 bool sp_path_exists(const char *path);
+
+/* "dir/name" if that is there, else NULL; *err is ENOMEM when memory is out. */
+char *sp_path_if_exists(const char *dir, const char *name, sp_err *err);
 bool sp_path_is_dir(const char *path);
 
 #endif

@@ -10,6 +10,8 @@
 
 static const size_t FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL;
 
+enum { MAX_BESIDE_BYTES = 16 << 20 };
+
 sp_err sp_json_parse(const char *text, size_t n, const char *where, json_t **out) {
   json_error_t e;
   *out = json_loadb(n ? text : "", n, FLAGS, &e);
@@ -19,14 +21,14 @@ sp_err sp_json_parse(const char *text, size_t n, const char *where, json_t **out
   return sp_fail(SP_EFORMAT, "%s: not JSON: %s (at byte %d)", where, e.text, e.position);
 }
 
-sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out) {
+static sp_err load(const char *path, size_t max_bytes, size_t flags, json_t **out) {
   *out = NULL;
   char *text;
   size_t n;
   sp_err err = sp_file_read(path, max_bytes, &text, &n);
   if (err) return err;
   json_error_t e;
-  *out = json_loadb(text, n, FLAGS, &e);
+  *out = json_loadb(text, n, flags, &e);
   if (!*out && n == 0)
     err = sp_fail(SP_EFORMAT, "%s: the file is empty", path);
   else if (!*out)
@@ -35,6 +37,20 @@ sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out) {
               : sp_fail(SP_EFORMAT, "%s:%d: not JSON: %s", path, e.line, e.text);
   free(text);
   return err;
+}
+
+sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out) {
+  return load(path, max_bytes, FLAGS, out);
+}
+
+sp_err sp_json_load_beside(const char *dir, const char *name, bool numbers_as_reals,
+                           char **path, json_t **out) {
+  *out = NULL;
+  sp_err err = SP_OK;
+  *path = sp_path_if_exists(dir, name, &err);
+  if (err || !*path) return err;
+  size_t flags = numbers_as_reals ? FLAGS | JSON_DECODE_INT_AS_REAL : FLAGS;
+  return load(*path, MAX_BESIDE_BYTES, flags, out);
 }
 
 /* The member, or NULL when it is missing or null. */

@@ -16,6 +16,12 @@
  * Errors: ENOTFOUND, EIO, ENOMEM, EINVAL (too large), EFORMAT ("path:line: reason"). */
 sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out);
 
+/* The same of "dir/name", at most 16 MiB, whose path comes with it; both NULL where there
+ * is no such file. `numbers_as_reals`: whole numbers come in as doubles, for files that may
+ * say 10^30. The caller ends both, also after a failure. */
+sp_err sp_json_load_beside(const char *dir, const char *name, bool numbers_as_reals,
+                           char **path, json_t **out);
+
 /* Parses n bytes. Duplicate keys: the last counts. EFORMAT: "where: reason (at byte b)".
  * U+0000 inside strings is accepted. */
 sp_err sp_json_parse(const char *text, size_t n, const char *where, json_t **out);

@@ -116,6 +116,7 @@ typedef struct sp_model {
   sp_token_projection tokens;
 
   char *tokenizer_path;       /* tokenizer.json or vocab.txt */
+  bool lowercase;             /* texts, before the tokenizer's own steps */
   char *query_tokenizer_path; /* of the query table; NULL: the same */
   /* Inference-free queries; at most one is there. */
   sp_matrix query_table;  /* [1, vocab] */

@@ -20,39 +20,8 @@
 #include "base/json.h"
 #include "encoder/model_parts.h"
 
-enum { MAX_JSON_BYTES = 16 << 20 };
-
 static sp_err out_of_memory(const sp_model *m) {
   return sp_fail(SP_ENOMEM, "%s: out of memory", m->dir);
-}
-
-char *sp_path_if_exists(const char *dir, const char *name, sp_err *err) {
-  char *path = sp_path_join(dir, name);
-  if (!path) {
-    *err = SP_ENOMEM;
-  } else if (!sp_path_exists(path)) {
-    free(path);
-    path = NULL;
-  }
-  return path;
-}
-
-sp_err sp_load_if_exists(const char *dir, const char *name, bool big, char **path,
-                         json_t **out) {
-  *out = NULL;
-  sp_err err = SP_OK;
-  *path = sp_path_if_exists(dir, name, &err);
-  if (err || !*path) return err;
-  if (!big) return sp_json_load_file(*path, MAX_JSON_BYTES, out);
-  char *text;
-  size_t n;
-  err = sp_file_read(*path, MAX_JSON_BYTES, &text, &n);
-  if (err) return err;
-  json_error_t e;
-  *out = json_loadb(text, n, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &e);
-  if (!*out) err = sp_fail(SP_EFORMAT, "%s:%d: not JSON: %s", *path, e.line, e.text);
-  free(text);
-  return err;
 }
 
 /* "dir/name" of the model's own directory, else of its base's; NULL where neither has it. */
@@ -64,9 +33,9 @@ static char *find_file(const sp_model *m, const char *name, sp_err *err) {
 
 sp_err sp_model_load_json(const sp_model *m, const char *name, char **path,
                           json_t **out) {
-  sp_err err = sp_load_if_exists(m->dir, name, false, path, out);
+  sp_err err = sp_json_load_beside(m->dir, name, false, path, out);
   if (err || *path || !m->base_dir) return err;
-  return sp_load_if_exists(m->base_dir, name, false, path, out);
+  return sp_json_load_beside(m->base_dir, name, false, path, out);
 }
 
 /* The projection in `dir`: "linear.weight" [dim, D], with a bias or without. */

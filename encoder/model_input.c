@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "encoder/model_parts.h"
 
@@ -67,6 +68,26 @@ static sp_err find_tokenizer(sp_model *m, const sp_layout *l, const char **dir) 
   return err;
 }
 
+/* The file's names, in sentence-transformers' order: older ones have the family in them. */
+static sp_err load_any_config(const char *dir, char **path, json_t **out) {
+  static const char *const NAMES[] = {
+      "sentence_bert_config.json",       "sentence_roberta_config.json",
+      "sentence_distilbert_config.json", "sentence_camembert_config.json",
+      "sentence_albert_config.json",     "sentence_xlm-roberta_config.json",
+      "sentence_xlnet_config.json",
+  };
+  sp_err err = SP_OK;
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES && !err && !*out; i++) {
+    free(*path);
+    err = sp_json_load_beside(dir, NAMES[i], false, path, out);
+    if (*out && json_object_size(*out) == 0) { /* passed over there too */
+      json_decref(*out);
+      *out = NULL;
+    }
+  }
+  return err;
+}
+
 /* Of sentence-transformers' module; an adapter that came with its base's layout has the
  * base's too. */
 static sp_err load_module_config(const sp_layout *l, char **path, json_t **out) {
@@ -74,9 +95,7 @@ static sp_err load_module_config(const sp_layout *l, char **path, json_t **out) 
       l->adapter_dir, l->adapter_dir && l->own_modules ? NULL : l->transformer_dir};
   sp_err err = SP_OK;
   for (size_t i = 0; i < 2 && !err && !*out; i++) {
-    if (!dirs[i]) continue;
-    free(*path);
-    err = sp_load_if_exists(dirs[i], "sentence_bert_config.json", false, path, out);
+    if (dirs[i]) err = load_any_config(dirs[i], path, out);
   }
   return err;
 }
@@ -92,14 +111,17 @@ static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenize
   double model_max = positions;
   sp_err err = load_module_config(l, &path, &o);
   if (!err)
-    err = sp_load_if_exists(tokenizer_dir, "tokenizer_config.json", true, &tokenizer_path,
-                            &tokenizer);
+    err = sp_json_load_beside(tokenizer_dir, "tokenizer_config.json", true,
+                              &tokenizer_path, &tokenizer);
   if (!err) err = sp_json_get_u32(o, "max_seq_length", path, 1, UINT32_MAX, &seq_length);
+  if (!err) /* the older name first: the newer one counts */
+    err = sp_json_get_double(tokenizer, "max_len", tokenizer_path, 1, 1e300, &model_max);
   if (!err)
     err = sp_json_get_double(tokenizer, "model_max_length", tokenizer_path, 1, 1e300,
                              &model_max);
   double limit = seq_length ? seq_length : model_max;
   if (limit < positions) m->max_length = (uint32_t)limit;
+  if (!err) err = sp_json_get_bool(o, "do_lower_case", path, &m->lowercase);
   if (!err) err = read_expansion(m, path, o);
   json_decref(o);
   json_decref(tokenizer);

@@ -45,15 +45,7 @@ sp_err sp_lora_apply(sp_model *m, const char *dir);
 /* The directory of the adapter's base, malloc'ed, after checking adapter_config.json. */
 sp_err sp_lora_base(const char *dir, char **base);
 
-/* The file's JSON and path, or NULL where there is no such file; the caller ends both. Whole
- * numbers come in as doubles where `big`: tokenizer_config.json may say 10^30. */
-sp_err sp_load_if_exists(const char *dir, const char *name, bool big, char **path,
-                         json_t **out);
-
-/* The same of a file of m->dir, else of m->base_dir. */
+/* sp_json_load_beside() of a file of m->dir, else of m->base_dir. */
 sp_err sp_model_load_json(const sp_model *m, const char *name, char **path, json_t **out);
-
-/* "dir/name" if that file is there, else NULL; *err is ENOMEM when memory is out. */
-char *sp_path_if_exists(const char *dir, const char *name, sp_err *err);
 
 #endif

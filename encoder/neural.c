@@ -202,7 +202,10 @@ static sp_err check_ids(const neural *e, const sp_tokenizer *t, const char *path
 
 static sp_err open_tokenizers(neural *e) {
   const sp_model *m = e->model;
-  sp_err err = sp_tokenizer_open(m->tokenizer_path, &e->tokenizer);
+  sp_architecture a = m->config.architecture;
+  const sp_tokenizer_wish rules = {.bert = a == SP_BERT || a == SP_DISTILBERT,
+                                   .lowercase = m->lowercase};
+  sp_err err = sp_tokenizer_open_for(m->tokenizer_path, &rules, &e->tokenizer);
   if (!err) err = check_ids(e, e->tokenizer, m->tokenizer_path);
   e->query_tokenizer = e->tokenizer;
   if (err || !m->query_tokenizer_path) return err;

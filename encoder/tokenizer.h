@@ -30,10 +30,27 @@
 /* Immutable once open: any number of threads may share one. */
 typedef struct sp_tokenizer sp_tokenizer;
 
-/* `path`: tokenizer.json, vocab.txt (any other name than *.json: one token a line, BERT's
- * uncased rules), or a directory that holds one of them. On SP_OK the caller owns *out.
+/* `path`: tokenizer.json, vocab.txt (any other name than *.json: one token a line), or a
+ * directory that holds one of them. On SP_OK the caller owns *out.
+ *
+ * A tokenizer_config.json beside it counts as in transformers: for BERT's and DistilBERT's
+ * classes (tokenizer_class), and for every vocab.txt, its do_lower_case (default true),
+ * strip_accents (default: as do_lower_case) and tokenize_chinese_chars (default true) are
+ * those of the BertNormalizer, whatever tokenizer.json says. Beside a vocab.txt, its
+ * added_tokens_decoder, else added_tokens.json, names added tokens.
  * Errors: ENOTFOUND, EIO, EFORMAT (names the file and what is wrong with it), ENOMEM. */
 sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out);
+
+/* What the rest of a model says about its tokenizer. */
+typedef struct sp_tokenizer_wish {
+  bool bert;      /* config.json is a BERT's or DistilBERT's: so is the tokenizer, unless
+                     tokenizer_config.json has another tokenizer_class */
+  bool lowercase; /* lower-case all but added tokens before anything else */
+} sp_tokenizer_wish;
+
+/* The same for a model. */
+sp_err sp_tokenizer_open_for(const char *path, const sp_tokenizer_wish *wish,
+                             sp_tokenizer **out);
 
 /* The same from the bytes of a tokenizer.json; `where` names them in messages. */
 sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,

@@ -59,6 +59,35 @@ typedef struct sp_model_file {
   json_t *facts; /* the others */
 } sp_model_file;
 
+/* ---- what other files of the directory say (tokenizer_config.c) ---- */
+
+typedef struct sp_tokenizer_rules {
+  bool bert; /* the three below are the normalizer's, whatever its file says */
+  bool lowercase, accents, chinese;
+  bool lower_first; /* before all other steps */
+  char *dir;        /* of the tokenizer's file */
+  char *where;      /* tokenizer_config.json; NULL: there is none */
+  json_t *config;   /* whole numbers are reals */
+} sp_tokenizer_rules;
+
+/* Reads the tokenizer_config.json beside `path`, if there is one. On SP_OK the caller ends
+ * *r with sp_tokenizer_rules_free(). Errors: EFORMAT, EIO, ENOMEM. */
+sp_err sp_tokenizer_rules_load(const char *path, const sp_tokenizer_wish *wish,
+                               sp_tokenizer_rules *r);
+void sp_tokenizer_rules_free(sp_tokenizer_rules *r);
+
+/* Changes the tree of the normalizer (NULL: there is none) where it says otherwise. */
+sp_err sp_tokenizer_rules_apply(const sp_tokenizer_rules *r, json_t **normalizer,
+                                bool *changed, const char *where);
+
+/* sp_tokenizer_parse() with rules; NULL: none. */
+sp_err sp_tokenizer_parse_ruled(const char *json, size_t n, const char *where,
+                                const sp_tokenizer_rules *rules, sp_tokenizer **out);
+
+/* Opens a vocab.txt. Errors: as sp_tokenizer_open(). */
+sp_err sp_vocab_txt_open(const char *path, const sp_tokenizer_rules *rules,
+                         sp_tokenizer **out);
+
 /* ---- vocabulary ---- */
 
 typedef struct sp_vocab {
@@ -390,7 +419,8 @@ struct sp_tokenizer {
   sp_unigram unigram;
   sp_postprocessor post;
   sp_buf text;                 /* the file, for saving */
-  sp_member parts[SP_N_PARTS]; /* in it */
+  sp_buf normalizer_text;      /* of the normalizer, where other files changed it */
+  sp_member parts[SP_N_PARTS]; /* in them */
   uint64_t hash;
 };
 

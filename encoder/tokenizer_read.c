@@ -1,11 +1,10 @@
-/* encoder/tokenizer_read.c - opening tokenizer.json and vocab.txt. */
+/* encoder/tokenizer_read.c - opening tokenizer.json. */
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "base/file.h"
 #include "base/json.h"
-#include "base/lines.h"
 #include "base/utf8.h"
 #include "encoder/tokenizer_parts.h"
 
@@ -177,8 +176,26 @@ static sp_err read_parts(sp_tokenizer *t, json_t *const trees[SP_N_PARTS],
   return err ? err : hash_all(t, trees, where);
 }
 
+/* The normalizer as other files will have it. */
+static sp_err apply_rules(sp_tokenizer *t, const sp_tokenizer_rules *rules,
+                          json_t **normalizer, const char *where) {
+  bool changed;
+  sp_err err = sp_tokenizer_rules_apply(rules, normalizer, &changed, where);
+  if (err || !changed) return err;
+  char *text = json_dumps(*normalizer, JSON_COMPACT);
+  err = text ? sp_buf_append_str(&t->normalizer_text, text)
+             : sp_fail(SP_ENOMEM, "%s: out of memory", where);
+  free(text);
+  if (err) return err;
+  sp_buf *b = &t->normalizer_text;
+  t->parts[SP_PART_NORMALIZER] =
+      (sp_member){sp_json_scan_begin(b->data, b->n), b->data + b->n};
+  return SP_OK;
+}
+
 /* Reads t->text. */
-static sp_err read_text(sp_tokenizer *t, const char *where) {
+static sp_err read_text(sp_tokenizer *t, const sp_tokenizer_rules *rules,
+                        const char *where) {
   sp_json_scan s = sp_json_scan_begin(t->text.data, t->text.n);
   char kind = sp_json_scan_peek(&s);
   if (kind && kind != '{') return sp_fail(SP_EFORMAT, "%s: must be a JSON object", where);
@@ -190,6 +207,7 @@ static sp_err read_text(sp_tokenizer *t, const char *where) {
   json_t *trees[SP_N_PARTS] = {NULL};
   for (size_t i = 0; i < SP_PART_MODEL && !err; i++)
     err = sp_member_parse(&t->parts[i], PARTS[i], where, &trees[i]);
+  if (!err && rules) err = apply_rules(t, rules, &trees[SP_PART_NORMALIZER], where);
   if (!err) err = read_parts(t, trees, where);
   for (size_t i = 0; i < SP_N_PARTS; i++) json_decref(trees[i]);
   return err;
@@ -207,8 +225,8 @@ static sp_err check_utf8(const char *s, size_t n, const char *where) {
   return sp_fail(SP_EFORMAT, "%s: not valid UTF-8 at byte %zu", where, i);
 }
 
-sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
-                          sp_tokenizer **out) {
+sp_err sp_tokenizer_parse_ruled(const char *json, size_t n, const char *where,
+                                const sp_tokenizer_rules *rules, sp_tokenizer **out) {
   *out = NULL;
   sp_err err = check_utf8(json, n, where);
   if (err) return err;
@@ -217,12 +235,17 @@ sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
   size_t most = n > UINT32_MAX - 2 ? UINT32_MAX - 2 : n;
   t->vocab.max_ids = most < MIN_MAX_IDS ? MIN_MAX_IDS : (uint32_t)most;
   err = sp_buf_append(&t->text, json, n); /* and a NUL, as a scan needs */
-  if (!err) err = read_text(t, where);
+  if (!err) err = read_text(t, rules, where);
   if (err)
     sp_tokenizer_free(t);
   else
     *out = t;
   return err;
+}
+
+sp_err sp_tokenizer_parse(const char *json, size_t n, const char *where,
+                          sp_tokenizer **out) {
+  return sp_tokenizer_parse_ruled(json, n, where, NULL, out);
 }
 
 /* ---- saving ---- */
@@ -262,88 +285,6 @@ sp_err sp_tokenizer_save(const sp_tokenizer *t, sp_buf *out) {
   return err ? err : sp_buf_append_char(out, '}');
 }
 
-/* ---- vocab.txt: written as the tokenizer.json that says the same ---- */
-
-static sp_err put_special(sp_buf *b, const sp_strmap *vocab, const char *name,
-                          bool *first) {
-  uint32_t id = sp_strmap_find(vocab, name, strlen(name));
-  if (id == SP_STRMAP_NONE) return SP_OK;
-  sp_err err = sp_buf_printf(b,
-                             "%s{\"id\":%u,\"content\":\"%s\",\"normalized\":false,"
-                             "\"special\":true}",
-                             *first ? "" : ",", id, name);
-  *first = false;
-  return err;
-}
-
-static sp_err put_vocab(sp_buf *b, const sp_strmap *vocab) {
-  sp_err err = SP_OK;
-  for (uint32_t id = 0; id < sp_strmap_count(vocab) && !err; id++) {
-    size_t n;
-    const char *token = sp_strmap_key(vocab, id, &n);
-    err = sp_buf_append_str(b, id ? "," : "");
-    if (!err) err = sp_json_put_string(b, token, n);
-    if (!err) err = sp_buf_printf(b, ":%u", id);
-  }
-  return err;
-}
-
-static sp_err write_json(sp_buf *b, const sp_strmap *vocab) {
-  static const char *const SPECIAL[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-  uint32_t cls = sp_strmap_find(vocab, "[CLS]", 5);
-  uint32_t sep = sp_strmap_find(vocab, "[SEP]", 5);
-  bool first = true;
-  sp_err err = sp_buf_append_str(b, "{\"added_tokens\":[");
-  for (size_t i = 0; i < 5 && !err; i++) err = put_special(b, vocab, SPECIAL[i], &first);
-  if (!err)
-    err = sp_buf_append_str(b,
-                            "],\"normalizer\":{\"type\":\"BertNormalizer\"},"
-                            "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},");
-  if (!err && cls != SP_STRMAP_NONE && sep != SP_STRMAP_NONE)
-    err = sp_buf_printf(b,
-                        "\"post_processor\":{\"type\":\"BertProcessing\","
-                        "\"cls\":[\"[CLS]\",%u],\"sep\":[\"[SEP]\",%u]},",
-                        cls, sep);
-  if (!err) err = sp_buf_append_str(b, "\"model\":{\"type\":\"WordPiece\",\"vocab\":{");
-  if (!err) err = put_vocab(b, vocab);
-  return err ? err : sp_buf_append_str(b, "}}}");
-}
-
-/* A token's id is its line, from 0. */
-static sp_err read_vocab_txt(const char *path, sp_strmap *vocab) {
-  sp_lines in;
-  sp_err err = sp_lines_open(path, 1 << 20, &in);
-  if (err) return err;
-  for (bool more = true; !err;) {
-    err = sp_lines_next(&in, &more);
-    if (err || !more) break;
-    uint32_t id, count = sp_strmap_count(vocab);
-    err = sp_strmap_add(vocab, in.line, in.n, &id);
-    if (!err && !sp_utf8_valid(in.line, in.n))
-      err = sp_fail(SP_EFORMAT, "%s:%llu: not valid UTF-8", path,
-                    (unsigned long long)in.number);
-    if (!err && id != count)
-      err = sp_fail(SP_EFORMAT, "%s:%llu: the token \"%.60s\" is there twice", path,
-                    (unsigned long long)in.number, in.line);
-  }
-  sp_lines_close(&in);
-  if (!err && sp_strmap_count(vocab) == 0)
-    err = sp_fail(SP_EFORMAT, "%s: the file is empty", path);
-  return err;
-}
-
-static sp_err open_vocab_txt(const char *path, sp_tokenizer **out) {
-  sp_strmap *vocab = NULL;
-  sp_buf json = {0};
-  sp_err err = sp_strmap_new(&vocab);
-  if (!err) err = read_vocab_txt(path, vocab);
-  if (!err) err = write_json(&json, vocab);
-  if (!err) err = sp_tokenizer_parse(json.data, json.n, path, out);
-  sp_strmap_free(vocab);
-  sp_buf_free(&json);
-  return err;
-}
-
 /* ---- opening ---- */
 
 static bool ends_with(const char *s, const char *end) {
@@ -351,28 +292,50 @@ static bool ends_with(const char *s, const char *end) {
   return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-static sp_err open_file(const char *path, sp_tokenizer **out) {
-  if (!ends_with(path, ".json")) return open_vocab_txt(path, out);
+static sp_err open_json(const char *path, const sp_tokenizer_rules *rules,
+                        sp_tokenizer **out) {
   sp_map map;
   sp_err err = sp_map_open(path, &map);
   if (err) return err;
   if (map.n > MAX_FILE_BYTES)
     err = sp_fail(SP_EFORMAT, "%s: %zu bytes, expected at most %zu", path, map.n,
                   MAX_FILE_BYTES);
-  if (!err) err = sp_tokenizer_parse((const char *)map.data, map.n, path, out);
+  if (!err)
+    err = sp_tokenizer_parse_ruled((const char *)map.data, map.n, path, rules, out);
   sp_map_close(&map);
   return err;
 }
 
-sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out) {
+static sp_err open_file(const char *path, const sp_tokenizer_wish *wish,
+                        sp_tokenizer **out) {
+  sp_tokenizer_rules rules;
+  sp_err err = sp_tokenizer_rules_load(path, wish, &rules);
+  if (err) return err;
+  if (ends_with(path, ".json")) {
+    err = open_json(path, &rules, out);
+  } else {
+    rules.bert = true; /* only BERT's tokenizers have such a file */
+    err = sp_vocab_txt_open(path, &rules, out);
+  }
+  sp_tokenizer_rules_free(&rules);
+  return err;
+}
+
+sp_err sp_tokenizer_open_for(const char *path, const sp_tokenizer_wish *wish,
+                             sp_tokenizer **out) {
   *out = NULL;
-  if (!sp_path_is_dir(path)) return open_file(path, out);
+  if (!sp_path_is_dir(path)) return open_file(path, wish, out);
   char *json = sp_path_join(path, "tokenizer.json");
   char *text = json ? sp_path_join(path, "vocab.txt") : NULL;
   sp_err err = SP_ENOMEM;
   if (text)
-    err = open_file(!sp_path_exists(json) && sp_path_exists(text) ? text : json, out);
+    err =
+        open_file(!sp_path_exists(json) && sp_path_exists(text) ? text : json, wish, out);
   free(json);
   free(text);
   return err;
+}
+
+sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out) {
+  return sp_tokenizer_open_for(path, &(sp_tokenizer_wish){0}, out);
 }
