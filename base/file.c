@@ -11,18 +11,33 @@
 
 #include "base/buf.h"
 
-/* Opens a regular file (or a pipe) for reading and tells its size. */
+/* `failed` is the errno of the call that filled *st, or 0. */
+static sp_err need_regular(const char *path, int failed, const struct stat *st) {
+  if (!failed && S_ISDIR(st->st_mode)) failed = EISDIR;
+  if (failed) return sp_fail_errno(failed, "%s", path);
+  if (S_ISREG(st->st_mode)) return SP_OK;
+  return sp_fail(SP_EIO, "%s: it is a pipe or a device, not a regular file", path);
+}
+
+sp_err sp_path_need_file(const char *path) {
+  struct stat st;
+  return need_regular(path, stat(path, &st) ? errno : 0, &st);
+}
+
+/* Opens a regular file for reading and tells its size. What it is may change in between, so
+ * it is asked twice, and the opening does not wait. */
 static sp_err open_regular(const char *path, int *fd, size_t *n) {
-  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  sp_err err = sp_path_need_file(path);
+  if (err) return err;
+  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (*fd < 0) return sp_fail_errno(errno, "%s", path);
   struct stat st;
-  int failed = fstat(*fd, &st) ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
-  if (failed) {
+  err = need_regular(path, fstat(*fd, &st) ? errno : 0, &st);
+  if (err)
     close(*fd);
-    return sp_fail_errno(failed, "%s", path);
-  }
-  *n = (size_t)st.st_size;
-  return SP_OK;
+  else
+    *n = (size_t)st.st_size;
+  return err;
 }
 
 sp_err sp_map_open(const char *path, sp_map *out) {

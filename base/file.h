@@ -15,7 +15,8 @@ typedef struct sp_map {
   size_t n;
 } sp_map;
 
-/* Errors: ENOTFOUND, EIO (a directory too). The caller ends it with sp_map_close(). */
+/* Errors: ENOTFOUND, EIO (what is no regular file too: it is not opened, so that a pipe that
+ * lies about does not block). The caller ends it with sp_map_close(). */
 sp_err sp_map_open(const char *path, sp_map *out);
 void sp_map_close(sp_map *m); /* {0} is fine */
 
@@ -23,11 +24,11 @@ void sp_map_close(sp_map *m); /* {0} is fine */
  * longer counts its pages as its own; each is read again when it is touched. */
 void sp_map_forget(const sp_map *m);
 
-/* Reads all of `path`, which may be a pipe, into a malloc'ed, NUL-terminated block (*n
- * without the NUL). More than `max` bytes is EINVAL. The caller frees *out. */
+/* Reads all of the regular file `path` into a malloc'ed, NUL-terminated block (*n without
+ * the NUL). More than `max` bytes is EINVAL. The caller frees *out. */
 sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n);
 
-/* The same for what is left of an open stream; `name` is for messages. */
+/* The same for what is left of an open stream, a pipe's too; `name` is for messages. */
 sp_err sp_stream_read(FILE *f, const char *name, size_t max, char **out, size_t *n);
 
 /* A file that appears under its name only when it is complete: written beside it as
@@ -50,5 +51,8 @@ bool sp_path_exists(const char *path);
 /* "dir/name" if that is there, else NULL; *err is ENOMEM when memory is out. */
 char *sp_path_if_exists(const char *dir, const char *name, sp_err *err);
 bool sp_path_is_dir(const char *path);
+
+/* SP_OK for a regular file. Errors: ENOTFOUND, EIO. */
+sp_err sp_path_need_file(const char *path);
 
 #endif

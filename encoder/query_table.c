@@ -81,7 +81,8 @@ static sp_err read_json(const char *path, const sp_tokenizer *tokenizer,
 static sp_err read_lines(const char *path, const sp_tokenizer *tokenizer,
                          sp_query_table *t, uint32_t *n_known) {
   sp_lines in;
-  sp_err err = sp_lines_open(path, MAX_LINE_BYTES, &in);
+  sp_err err = sp_path_need_file(path);
+  if (!err) err = sp_lines_open(path, MAX_LINE_BYTES, &in);
   if (err) return err;
   bool more;
   while (!(err = sp_lines_next(&in, &more)) && more) {

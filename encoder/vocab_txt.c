@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/lines.h"
 #include "base/utf8.h"
@@ -129,7 +130,8 @@ static sp_err write_json(sp_buf *b, const sp_strmap *vocab,
 /* A token's id is its line, from 0. */
 static sp_err read_vocab_txt(const char *path, sp_strmap *vocab) {
   sp_lines in;
-  sp_err err = sp_lines_open(path, 1 << 20, &in);
+  sp_err err = sp_path_need_file(path);
+  if (!err) err = sp_lines_open(path, 1 << 20, &in);
   if (err) return err;
   for (bool more = true; !err;) {
     err = sp_lines_next(&in, &more);

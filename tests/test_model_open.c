@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "encoder/encoder.h"
 #include "encoder/model.h"
 #include "tests/harness.h"
+#include "tests/tiny_model.h"
 
 static const char *shared(void) {
   const char *dir = getenv("SPINDLE_SHARED");
@@ -198,11 +201,53 @@ static void every_golden_model_opens(void **state) {
   free(root);
 }
 
+/* Nothing writes into it: a reader that opens it waits for ever. */
+static void a_pipe_in_place_of_a_file_is_refused_at_once(void **state) {
+  (void)state;
+  static const char *const NAMES[] = {"config.json",
+                                      "model.safetensors",
+                                      "model.safetensors.index.json",
+                                      "tokenizer.json",
+                                      "tokenizer_config.json",
+                                      "vocab.txt",
+                                      "modules.json",
+                                      "adapter_config.json",
+                                      "sentence_bert_config.json",
+                                      "config_sentence_transformers.json",
+                                      "spindle.json",
+                                      "idf.json",
+                                      "query_token_weights.txt"};
+  alarm(20);
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+    char *dir = tiny_dir_new();
+    tiny_bert_put(dir);
+    char *path = sp_path_join(dir, NAMES[i]);
+    unlink(path);
+    if (!strncmp(NAMES[i], "model.safetensors.", 18) ||
+        !strncmp(NAMES[i], "adapter", 7)) {
+      char *weights = sp_path_join(dir, "model.safetensors");
+      unlink(weights);
+      free(weights);
+    }
+    assert_int_equal(mkfifo(path, 0600), 0);
+    sp_encoder *e;
+    const sp_encoder_options o = {.device = "cpu", .n_threads = 1};
+    assert_int_equal(sp_encoder_open(dir, &o, &e), SP_EIO);
+    if (!strstr(sp_err_message(), path) ||
+        !strstr(sp_err_message(), "not a regular file"))
+      fail_msg("%s: %s", NAMES[i], sp_err_message());
+    free(path);
+    tiny_dir_free(dir);
+  }
+  alarm(0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_hostile_directory_is_refused_by_file_and_fault),
       cmocka_unit_test(the_four_sound_ones_open),
       cmocka_unit_test(every_golden_model_opens),
+      cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_at_once),
   };
   return cmocka_run_group_tests_name("model_open", tests, NULL, NULL);
 }
