@@ -1,10 +1,12 @@
 /* encoder/model_modules.c - sentence-transformers' layouts: which module lies where.
  *
- *   modules.json        [{"path": "1_SpladePooling", "type": "package.SpladePooling"},
- * ...] router_config.json  {"types": {id: type}, "structure": {route: [id, ...]}}; an id
- * is a folder ("" the router's own), the routes "query" and "document"
+ *   modules.json        [{"path": "1_SpladePooling", "type": "package.SpladePooling"}, ...]
+ *   router_config.json  {"types": {id: type}, "structure": {route: [id, ...]}}; an id is a
+ *                       folder ("" the router's own), the routes "query" and "document";
+ *                       in older saves the router's config.json
  *
- * Read are Transformer and MLMTransformer, SpladePooling, Router, SparseStaticEmbedding,
+ * Read are Transformer and MLMTransformer, SpladePooling, Router (once called Asym),
+ * SparseStaticEmbedding,
  * and for token vectors Dense, MultiVectorMask and Normalize; any other module would
  * change the vectors, so it is refused. */
 #include <stdio.h>
@@ -42,6 +44,7 @@ static module_kind kind_of(const char *type) {
   const char *dot = strrchr(type, '.');
   const char *name = dot ? dot + 1 : type;
   if (!strcmp(name, "MLMTransformer")) return TRANSFORMER;
+  if (!strcmp(name, "Asym")) return ROUTER;
   for (module_kind k = 0; k < UNKNOWN; k++)
     if (!strcmp(NAMES[k], name)) return k;
   return UNKNOWN;
@@ -246,12 +249,30 @@ static sp_err read_route(const reading *r, const char *dir, const json_t *config
   return SP_OK;
 }
 
+/* The router's wiring: router_config.json, in older saves (Asym) config.json. */
+static sp_err load_router(const char *where, const char *dir, char **path,
+                          json_t **config) {
+  sp_err err = sp_json_load_beside(dir, "router_config.json", false, path, config);
+  if (!err && !*path) err = sp_json_load_beside(dir, "config.json", false, path, config);
+  if (err) return err;
+  if (!json_is_object(json_object_get(*config, "types")) ||
+      !json_is_object(json_object_get(*config, "structure")))
+    return sp_fail(SP_EFORMAT,
+                   "%s: the wiring of its router, types and structure, is neither in "
+                   "%s/router_config.json nor in config.json there",
+                   where, dir);
+  const json_t *mappings =
+      json_object_get(json_object_get(*config, "parameters"), "route_mappings");
+  if (json_object_size(mappings))
+    return sp_fail(SP_EFORMAT, "%s: route_mappings are not supported", *path);
+  return SP_OK;
+}
+
 static sp_err read_router(const reading *outer, const char *dir) {
-  char *path = sp_path_join(dir, "router_config.json");
-  if (!path) return SP_ENOMEM;
+  char *path = NULL;
   json_t *config = NULL;
   bool query = false, document = false;
-  sp_err err = sp_json_load_file(path, MAX_JSON_BYTES, &config);
+  sp_err err = load_router(outer->where, dir, &path, &config);
   reading r = *outer;
   r.where = path;
   if (!err) err = read_route(&r, dir, config, "document", &document);

@@ -119,6 +119,45 @@ static void an_adapter_beside_whole_weights_is_an_adapter(void **state) {
   free(adapter);
 }
 
+static const char ROUTER[] =
+    "{\"types\": {\"document_0\": \"x.MLMTransformer\", \"pool\": \"x.SpladePooling\"},"
+    " \"structure\": {\"document\": [\"document_0\", \"pool\"],"
+    " \"query\": [\"document_0\", \"pool\"]}%s}";
+
+static void put_router(const char *dir, const char *file, const char *more) {
+  char *folder = sp_path_join(dir, "document_0"), text[512];
+  tiny_bert_put(folder);
+  tiny_put(dir, "pool/config.json", "{\"activation_function\": \"log1p_relu\"}");
+  tiny_put(dir, "modules.json", "[{\"path\": \"\", \"type\": \"x.Asym\"}]");
+  snprintf(text, sizeof text, ROUTER, more);
+  if (file) tiny_put(dir, file, text);
+  free(folder);
+}
+
+static void a_routers_wiring_may_lie_in_its_older_config(void **state) {
+  put_router(*state, "config.json", "");
+  sp_model *m = open_model(*state, "");
+  assert_int_equal(m->log1p_times, 2);
+  assert_non_null(strstr(m->tokenizer_path, "document_0/vocab.txt"));
+  sp_model_close(m);
+}
+
+static void expect_refused(const char *dir, const char *why) {
+  sp_model *m;
+  assert_int_equal(sp_model_open(dir, &m), SP_EFORMAT);
+  if (!strstr(sp_err_message(), why)) fail_msg("%s", sp_err_message());
+}
+
+static void a_router_without_wiring_is_refused_by_what_is_missing(void **state) {
+  put_router(*state, NULL, "");
+  expect_refused(*state, "types and structure, is neither in");
+  tiny_put(*state, "config.json", "{\"model_type\": \"bert\"}");
+  expect_refused(*state, "types and structure, is neither in");
+  put_router(*state, "router_config.json",
+             ", \"parameters\": {\"route_mappings\": {\"('query', None)\": \"x\"}}");
+  expect_refused(*state, "route_mappings are not supported");
+}
+
 /* sentence-transformers' encode_query and encode_document never come to the others. */
 static void prompts_are_those_named_query_and_document(void **state) {
   tiny_bert_put(*state);
@@ -140,6 +179,8 @@ int main(void) {
       IN_DIR(an_adapter_with_modules_has_nothing_but_the_network_from_its_base),
       IN_DIR(an_adapter_may_lie_in_its_modules_folder),
       IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
+      IN_DIR(a_routers_wiring_may_lie_in_its_older_config),
+      IN_DIR(a_router_without_wiring_is_refused_by_what_is_missing),
       IN_DIR(prompts_are_those_named_query_and_document),
   };
   return cmocka_run_group_tests_name("model_layout", tests, NULL, NULL);
