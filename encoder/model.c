@@ -180,6 +180,7 @@ static uint64_t hash_config(const sp_model *m) {
                           c->pad_id,       c->rope_theta, c->head_activation,
                           m->tokens.input, m->tokens.l2};
   uint64_t h = XXH3_64bits(facts, sizeof facts);
+  if (c->architecture == SP_MISTRAL && !m->causal) h++;
   for (uint32_t i = 0; i < c->n_layers; i++) {
     const double layer[] = {m->layers[i].window, m->layers[i].rope_theta};
     h = XXH3_64bits_withSeed(layer, sizeof layer, h);

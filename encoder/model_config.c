@@ -231,6 +231,7 @@ static sp_err check_rope(const char *where, sp_model_config *c) {
 static sp_err parse_mistral(const json_t *o, const char *where, sp_model_config *c) {
   c->rope_theta = 10000;
   c->n_kv_heads = 8;
+  c->causal = true;
   c->window = 4096; /* transformers' defaults for a config that says nothing */
   const json_t *window = json_object_get(o, "sliding_window");
   if (json_is_null(window)) c->window = 0;
@@ -238,6 +239,7 @@ static sp_err parse_mistral(const json_t *o, const char *where, sp_model_config 
   if (!err)
     err = sp_json_get_u32(o, "num_key_value_heads", where, 1, MAX_HEADS, &c->n_kv_heads);
   if (!err) err = sp_json_get_u32(o, "head_dim", where, 1, MAX_HIDDEN, &c->head_dim);
+  if (!err) err = sp_json_get_bool(o, "is_causal", where, &c->causal);
   if (!err) err = get_float(o, "rms_norm_eps", where, 1, &c->norm_eps);
   if (!err) err = get_float(o, "rope_theta", where, 1e12, &c->rope_theta);
   if (!err) err = parse_rope(json_object_get(o, "rope_scaling"), where, &c->rope_theta);

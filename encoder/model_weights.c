@@ -310,7 +310,8 @@ sp_err sp_model_bind(sp_model *m, const sp_tensors *t, bool need_decoder) {
       bind_bert_like(&b, m, need_decoder, &ROBERTA_FAMILY);
       break;
     case SP_MISTRAL:
-      m->pre_norm = m->causal = true;
+      m->pre_norm = true;
+      m->causal = m->config.causal;
       bind_mistral(&b, m, need_decoder);
       break;
     case SP_MODERNBERT:

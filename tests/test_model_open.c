@@ -201,6 +201,41 @@ static void every_golden_model_opens(void **state) {
   free(root);
 }
 
+/* As transformers has it: a Mistral whose tokens see the later ones too. */
+static void a_mistral_may_say_that_it_is_not_causal(void **state) {
+  (void)state;
+  char *source = need_golden("models/mistral-splade-full"), *dir = tiny_dir_new();
+  static const char *const FILES[] = {"model.safetensors", "tokenizer.json"};
+  for (size_t i = 0; i < 2; i++) {
+    char *from = sp_path_join(source, FILES[i]), *to = sp_path_join(dir, FILES[i]);
+    char *whole = realpath(from, NULL);
+    assert_int_equal(symlink(whole, to), 0);
+    free(from), free(to), free(whole);
+  }
+  char *path = sp_path_join(source, "config.json"), *config, *changed;
+  size_t n;
+  assert_int_equal(sp_file_read(path, 1 << 16, &config, &n), SP_OK);
+  assert_true(asprintf(&changed, "{\"is_causal\": false,%s", strchr(config, '{') + 1) >
+              0);
+  tiny_put(dir, "config.json", changed);
+  sp_model *causal, *m;
+  uint64_t hash, other;
+  sp_pool *pool;
+  assert_int_equal(sp_model_open(source, &causal), SP_OK);
+  assert_int_equal(sp_model_open(dir, &m), SP_OK);
+  assert_true(causal->causal);
+  assert_false(m->causal);
+  assert_int_equal(sp_pool_new(1, &pool), SP_OK);
+  assert_int_equal(sp_model_hash(causal, pool, &hash), SP_OK);
+  assert_int_equal(sp_model_hash(m, pool, &other), SP_OK);
+  assert_true(hash != other); /* an index of the one is no index of the other */
+  sp_pool_free(pool);
+  sp_model_close(causal);
+  sp_model_close(m);
+  free(path), free(config), free(changed), free(source);
+  tiny_dir_free(dir);
+}
+
 /* Nothing writes into it: a reader that opens it waits for ever. */
 static void a_pipe_in_place_of_a_file_is_refused_at_once(void **state) {
   (void)state;
@@ -247,6 +282,7 @@ int main(void) {
       cmocka_unit_test(every_hostile_directory_is_refused_by_file_and_fault),
       cmocka_unit_test(the_four_sound_ones_open),
       cmocka_unit_test(every_golden_model_opens),
+      cmocka_unit_test(a_mistral_may_say_that_it_is_not_causal),
       cmocka_unit_test(a_pipe_in_place_of_a_file_is_refused_at_once),
   };
   return cmocka_run_group_tests_name("model_open", tests, NULL, NULL);
