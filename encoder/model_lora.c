@@ -27,6 +27,7 @@ static const char *const UNSUPPORTED[] = {"use_dora",
                                           "trainable_token_indices",
                                           "alora_invocation_tokens",
                                           "arrow_config",
+                                          "kasa_config",
                                           "velora_config",
                                           "monteclora_config"};
 
@@ -77,7 +78,11 @@ sp_err sp_lora_base(const char *dir, char **base) {
     if (!*base) err = sp_fail(SP_ENOMEM, "%s: out of memory", path);
   }
   if (!err && !sp_path_is_dir(*base))
-    err = sp_fail(SP_ENOTFOUND, "%s: the base model %.200s is not there", path, name);
+    err =
+        sp_fail(SP_ENOTFOUND,
+                "%s: the base model %.200s is not there: put its directory at %.300s, or "
+                "its path into base_model_name_or_path",
+                path, name, *base);
   if (err) {
     free(*base);
     *base = NULL;

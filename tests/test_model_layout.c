@@ -1,4 +1,5 @@
 /* tests/test_model_layout.c - which file of a model's directory says what. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,88 @@ static void an_adapter_may_lie_in_its_modules_folder(void **state) {
   free(folder);
 }
 
+static sp_err open_refused(const char *dir, const char *name, const char *why) {
+  char *path = sp_path_join(dir, name);
+  sp_model *m;
+  sp_err err = sp_model_open(path, &m);
+  if (!err) sp_model_close(m);
+  if (!err || !strstr(sp_err_message(), why) || strchr(sp_err_message(), '\n'))
+    fail_msg("expected \"%s\": %s", why, err ? sp_err_message() : "it opened");
+  free(path);
+  return err;
+}
+
+static void a_base_named_by_its_hub_id_is_told_where_to_lie(void **state) {
+  char *adapter = sp_path_join(*state, "adapter"), *place = NULL;
+  tiny_adapter_put(adapter, "naver/splade-v3", "");
+  assert_true(asprintf(&place, "put its directory at %s/naver/splade-v3", adapter) > 0);
+  assert_int_equal(open_refused(*state, "adapter", place), SP_ENOTFOUND);
+  char *base = sp_path_join(adapter, "naver/splade-v3");
+  tiny_bert_put(base);
+  sp_model_close(open_model(*state, "adapter"));
+  free(adapter);
+  free(place);
+  free(base);
+}
+
+/* Each would add nothing to the vectors, or something else than the sum. */
+static void an_adapter_that_the_sum_is_wrong_for_is_refused(void **state) {
+  static const char *const FAULTS[][2] = {
+      {"\"bias\": \"all\"", "bias \"all\""},
+      {"\"fan_in_fan_out\": true", "fan_in_fan_out"},
+      {"\"modules_to_save\": [\"decoder\"]", "modules_to_save"},
+      {"\"kasa_config\": {\"beta\": 1}", "kasa_config"},
+      {"\"init_lora_weights\": \"pissa\"", "init_lora_weights"},
+      {"\"rank_pattern\": {\"^query\": 2}", "not a plain name"},
+      {"\"rank_pattern\": {\"query\": 3}", "rank 2, adapter_config.json says 3"}};
+  char *base = sp_path_join(*state, "base"), *adapter = sp_path_join(*state, "adapter");
+  tiny_bert_put(base);
+  for (size_t i = 0; i < sizeof FAULTS / sizeof *FAULTS; i++) {
+    tiny_adapter_put(adapter, "../base", FAULTS[i][0]);
+    open_refused(*state, "adapter", FAULTS[i][1]);
+  }
+  free(base);
+  free(adapter);
+}
+
+static void an_adapter_on_what_the_network_does_not_use_is_refused(void **state) {
+  static const tiny_tensor POOLER[] = {
+      {"base_model.model.bert.pooler.dense.lora_A.weight", 2, 8, false},
+      {"base_model.model.bert.pooler.dense.lora_B.weight", 8, 2, false}};
+  static const tiny_tensor ABSENT[] = {
+      {"base_model.model.bert.pooler.other.lora_A.weight", 2, 8, false},
+      {"base_model.model.bert.pooler.other.lora_B.weight", 8, 2, false}};
+  put_adapter_and_base(*state);
+  char *adapter = sp_path_join(*state, "adapter");
+  tiny_tensors_put(adapter, "adapter_model.safetensors", POOLER, 2);
+  open_refused(*state, "adapter", "bert.pooler.dense, which the network does not use");
+  tiny_tensors_put(adapter, "adapter_model.safetensors", ABSENT, 2);
+  open_refused(*state, "adapter", "bert.pooler.other, which the base model lacks");
+  free(adapter);
+}
+
+static float scale_of(const char *dir, const char *more) {
+  char *adapter = sp_path_join(dir, "adapter");
+  tiny_adapter_put(adapter, "../base", more);
+  sp_model *m = open_model(dir, "adapter");
+  float scale = m->layers[0].q.weight.lora.scale;
+  sp_model_close(m);
+  free(adapter);
+  return scale;
+}
+
+static void patterns_and_rank_stabilising_decide_the_scale(void **state) {
+  put_adapter_and_base(*state);
+  const float root = sqrtf(2);
+  assert_true(scale_of(*state, "") == 4 / 2.f);
+  assert_true(fabsf(scale_of(*state, "\"use_rslora\": true") - 4 / root) < 1e-6f);
+  assert_true(scale_of(*state, "\"alpha_pattern\": {\"self.query\": 3}") == 3 / 2.f);
+  assert_true(scale_of(*state, "\"alpha_pattern\": {\"elf.query\": 3}") == 4 / 2.f);
+  assert_true(scale_of(*state,
+                       "\"alpha_pattern\": {\"key\": 3, \"query\": 5},"
+                       " \"rank_pattern\": {\"key\": 7, \"query\": 2}") == 5 / 2.f);
+}
+
 /* transformers' loader takes the adapter there, on the base that it names. */
 static void an_adapter_beside_whole_weights_is_an_adapter(void **state) {
   put_adapter_and_base(*state);
@@ -142,20 +225,14 @@ static void a_routers_wiring_may_lie_in_its_older_config(void **state) {
   sp_model_close(m);
 }
 
-static void expect_refused(const char *dir, const char *why) {
-  sp_model *m;
-  assert_int_equal(sp_model_open(dir, &m), SP_EFORMAT);
-  if (!strstr(sp_err_message(), why)) fail_msg("%s", sp_err_message());
-}
-
 static void a_router_without_wiring_is_refused_by_what_is_missing(void **state) {
   put_router(*state, NULL, "");
-  expect_refused(*state, "types and structure, is neither in");
+  open_refused(*state, "", "types and structure, is neither in");
   tiny_put(*state, "config.json", "{\"model_type\": \"bert\"}");
-  expect_refused(*state, "types and structure, is neither in");
+  open_refused(*state, "", "types and structure, is neither in");
   put_router(*state, "router_config.json",
              ", \"parameters\": {\"route_mappings\": {\"('query', None)\": \"x\"}}");
-  expect_refused(*state, "route_mappings are not supported");
+  open_refused(*state, "", "route_mappings are not supported");
 }
 
 /* sentence-transformers' encode_query and encode_document never come to the others. */
@@ -178,6 +255,10 @@ int main(void) {
       IN_DIR(an_adapter_says_itself_what_it_has_a_file_for),
       IN_DIR(an_adapter_with_modules_has_nothing_but_the_network_from_its_base),
       IN_DIR(an_adapter_may_lie_in_its_modules_folder),
+      IN_DIR(a_base_named_by_its_hub_id_is_told_where_to_lie),
+      IN_DIR(an_adapter_that_the_sum_is_wrong_for_is_refused),
+      IN_DIR(an_adapter_on_what_the_network_does_not_use_is_refused),
+      IN_DIR(patterns_and_rank_stabilising_decide_the_scale),
       IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
       IN_DIR(a_routers_wiring_may_lie_in_its_older_config),
       IN_DIR(a_router_without_wiring_is_refused_by_what_is_missing),

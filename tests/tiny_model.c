@@ -43,6 +43,7 @@ static const tiny_tensor BERT[] = {
     LINEAR(LAYER "intermediate.dense", 12, 8),
     LINEAR(LAYER "output.dense", 8, 12),
     NORM(LAYER "output.LayerNorm"),
+    LINEAR("bert.pooler.dense", 8, 8), /* the network has no use for it */
     LINEAR("cls.predictions.transform.dense", 8, 8),
     NORM("cls.predictions.transform.LayerNorm"),
     {"cls.predictions.bias", 0, 19, false},
