@@ -101,15 +101,22 @@ typedef struct adapter {
   bool rank_stabilised;
 } adapter;
 
-/* PEFT matches a pattern's key against the end of the module's name, at a dot. The keys
- * may be regular expressions there; plain names are what is found in files. */
+/* PEFT matches a pattern's key against the end of the module's name, at a dot. The keys are
+ * regular expressions there; plain names are what is found in files, so that the only thing
+ * to know is that a dot stands for any character. */
+static bool matches(const char *key, const char *s) {
+  for (; *key && *s; key++, s++)
+    if (*key != '.' && *key != *s) return false;
+  return !*key && !*s;
+}
+
 static const json_t *in_pattern(const adapter *a, const char *pattern,
                                 const char *module) {
   const char *key;
   json_t *value;
   json_object_foreach(json_object_get(a->config, pattern), key, value) {
     size_t n = strlen(module), k = strlen(key);
-    if (k <= n && !strcmp(module + n - k, key) && (k == n || module[n - k - 1] == '.'))
+    if (k <= n && matches(key, module + n - k) && (k == n || module[n - k - 1] == '.'))
       return value;
   }
   return json_object_get(a->config,
