@@ -106,6 +106,18 @@ static sp_matrix part_of(const sp_matrix *m, uint32_t first, uint32_t n) {
   return part;
 }
 
+/* Versions of transformers differ in which of two tensors they take where a file has one
+ * parameter twice: they must be equal. `why` ends the sentence. */
+static void need_equal(binder *b, const char *name, const sp_matrix *m, const char *why) {
+  char full[NAME_MAX_BYTES];
+  full_name(b, name, full);
+  const sp_tensor *t = b->err ? NULL : sp_tensors_find(b->t, full);
+  if (!t) return;
+  size_t bytes = (size_t)m->rows * m->cols * (m->dtype == SP_F32 ? 4 : 2);
+  if (t->dtype != m->dtype || t->n_bytes != bytes || memcmp(t->data, m->data, bytes))
+    b->err = sp_fail(SP_EFORMAT, "%s: %s is not equal to %s", t->file, full, why);
+}
+
 /* The decoder: the word embedding where tied, else a matrix of its own; its bias under
  * the first of two names that is there. */
 static void take_decoder(binder *b, sp_model *m, const char *weight, const char *bias,
@@ -118,6 +130,11 @@ static void take_decoder(binder *b, sp_model *m, const char *weight, const char 
   if (bias)
     take(b, has(b, bias) || !has(b, other_bias) ? bias : other_bias, 1, c->vocab_size,
          &m->decoder.bias);
+  if (c->tied)
+    need_equal(
+        b, weight, &m->word,
+        "the word embedding, although config.json ties them (tie_word_embeddings)");
+  if (bias) need_equal(b, other_bias, &m->decoder.bias, "the decoder's other bias");
 }
 
 /* True when a decoder is to be bound; a head that is needed and missing is a failure. */

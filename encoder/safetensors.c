@@ -322,9 +322,13 @@ static const char *base_name(const char *path) {
 
 /* The shard of that file name, opened on its first mention. */
 static sp_err shard_of(sp_tensors *t, const char *dir, const char *file, size_t *at) {
-  if (!*file || strchr(file, '/') || !strcmp(file, "..") || !strcmp(file, "."))
+  if (!*file || *file == '/' || strstr(file, "..") || !strcmp(file, "."))
     return sp_fail(SP_EFORMAT, "%s: the shard name %.200s leaves the directory", t->path,
                    file);
+  if (strchr(file, '/'))
+    return sp_fail(SP_EFORMAT,
+                   "%s: the shard %.200s lies in another folder, which is not supported",
+                   t->path, file);
   for (*at = 0; *at < t->n_shards; ++*at)
     if (!strcmp(base_name(t->shards[*at].path), file)) return SP_OK;
   if (t->n_shards == MAX_SHARDS)

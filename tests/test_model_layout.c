@@ -186,6 +186,7 @@ static void patterns_and_rank_stabilising_decide_the_scale(void **state) {
   assert_true(fabsf(scale_of(*state, "\"use_rslora\": true") - 4 / root) < 1e-6f);
   assert_true(scale_of(*state, "\"alpha_pattern\": {\"self.query\": 3}") == 3 / 2.f);
   assert_true(scale_of(*state, "\"alpha_pattern\": {\"elf.query\": 3}") == 4 / 2.f);
+  assert_true(scale_of(*state, "\"alpha_pattern\": {\"quer.\": 3}") == 3 / 2.f);
   assert_true(scale_of(*state,
                        "\"alpha_pattern\": {\"key\": 3, \"query\": 5},"
                        " \"rank_pattern\": {\"key\": 7, \"query\": 2}") == 5 / 2.f);
@@ -200,6 +201,25 @@ static void an_adapter_beside_whole_weights_is_an_adapter(void **state) {
   assert_non_null(m->layers[0].q.weight.lora.a);
   sp_model_close(m);
   free(adapter);
+}
+
+/* transformers 4 ties them, 5 does not where they differ. */
+static void a_parameter_that_is_there_twice_must_be_the_same(void **state) {
+  static const tiny_tensor DECODER = {"cls.predictions.decoder.weight", 19, 8, false};
+  static const tiny_tensor BIAS = {"cls.predictions.decoder.bias", 0, 19, false};
+  tiny_bert_put_with(*state, &DECODER, 1);
+  open_refused(*state, "", "decoder.weight is not equal to the word embedding");
+  tiny_bert_put_with(*state, &BIAS, 1);
+  open_refused(*state, "", "decoder.bias is not equal to the decoder's other bias");
+}
+
+static void a_shard_in_another_folder_is_refused(void **state) {
+  tiny_bert_put(*state);
+  char *weights = sp_path_join(*state, "model.safetensors");
+  assert_int_equal(remove(weights), 0);
+  free(weights);
+  tiny_put(*state, "model.safetensors.index.json", "{\"weight_map\": {\"x\": \"a/b\"}}");
+  open_refused(*state, "", "the shard a/b lies in another folder");
 }
 
 static const char ROUTER[] =
@@ -260,6 +280,8 @@ int main(void) {
       IN_DIR(an_adapter_on_what_the_network_does_not_use_is_refused),
       IN_DIR(patterns_and_rank_stabilising_decide_the_scale),
       IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
+      IN_DIR(a_parameter_that_is_there_twice_must_be_the_same),
+      IN_DIR(a_shard_in_another_folder_is_refused),
       IN_DIR(a_routers_wiring_may_lie_in_its_older_config),
       IN_DIR(a_router_without_wiring_is_refused_by_what_is_missing),
       IN_DIR(prompts_are_those_named_query_and_document),

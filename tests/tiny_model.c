@@ -123,9 +123,18 @@ void tiny_tensors_put(const char *dir, const char *file, const tiny_tensor *t, s
 }
 
 void tiny_bert_put(const char *dir) {
+  tiny_bert_put_with(dir, NULL, 0);
+}
+
+void tiny_bert_put_with(const char *dir, const tiny_tensor *more, size_t n) {
+  enum { N_BERT = sizeof BERT / sizeof *BERT };
+  tiny_tensor all[N_BERT + 8];
+  if (n > 8) abort();
+  memcpy(all, BERT, sizeof BERT);
+  if (n) memcpy(all + N_BERT, more, n * sizeof *more);
   tiny_put(dir, "config.json", CONFIG);
   tiny_put(dir, "vocab.txt", TINY_VOCAB_TXT);
-  tiny_tensors_put(dir, "model.safetensors", BERT, sizeof BERT / sizeof *BERT);
+  tiny_tensors_put(dir, "model.safetensors", all, N_BERT + n);
 }
 
 void tiny_adapter_put(const char *dir, const char *base, const char *more) {

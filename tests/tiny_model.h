@@ -29,6 +29,9 @@ typedef struct tiny_tensor {
 } tiny_tensor;
 void tiny_tensors_put(const char *dir, const char *file, const tiny_tensor *t, size_t n);
 
+/* The model with more tensors in its file. */
+void tiny_bert_put_with(const char *dir, const tiny_tensor *more, size_t n);
+
 /* adapter_config.json (its `more` members beside the usual ones, "" for none) and
  * adapter_model.safetensors: rank 2 on the query matrix of the layer. */
 void tiny_adapter_put(const char *dir, const char *base, const char *more);
