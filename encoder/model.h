@@ -80,8 +80,6 @@ typedef struct sp_token_projection {
   sp_linear linear; /* [dim, D]; none: the model has no token vectors */
   sp_token_input input;
   bool l2;
-  uint32_t
-      document_length; /* most tokens of a document, special ones included; 0: as texts */
   uint32_t query_length; /* queries are filled up with [MASK] to this; 0: they are not */
   bool attend_to_fill;   /* others see the filled-in [MASK]s */
   char **skip_words;     /* document tokens of these spellings give no vector */
@@ -108,9 +106,10 @@ typedef struct sp_model {
   sp_norm transform_norm;
   sp_linear decoder; /* [vocab, D]; none: token vectors only */
 
-  uint32_t log1p_times;                 /* 1: log1p(relu); 2: log1p(log1p(relu)) */
-  uint32_t max_active_dims;             /* keep this many largest weights; 0: all */
-  uint32_t max_length;                  /* tokens of a text, special ones included */
+  uint32_t log1p_times;                   /* 1: log1p(relu); 2: log1p(log1p(relu)) */
+  uint32_t max_active_dims;               /* keep this many largest weights; 0: all */
+  uint32_t max_length;                    /* tokens of a text, special ones included */
+  uint32_t document_length, query_length; /* of a side's, where it has a limit; else 0 */
   char *document_prompt, *query_prompt; /* put before the text; "" where there is none */
   sp_echo echo;
   sp_token_projection tokens;

@@ -18,11 +18,30 @@ static sp_err read_prompt(const json_t *o, const char *where, const char *name,
   return *out ? SP_OK : sp_fail(SP_ENOMEM, "%s: out of memory", where);
 }
 
-static sp_err read_prompts(sp_model *m) {
+/* PyLate says in this file what sentence-transformers' token models say in their modules:
+ * prefixes as tokens of their own, lengths, a filled-up query, words to skip. */
+static sp_err refuse_pylate(const json_t *o, const char *where) {
+  static const char *const NAMES[] = {"query_prefix",    "document_prefix",
+                                      "query_length",    "document_length",
+                                      "query_expansion", "do_query_expansion",
+                                      "skiplist_words",  "attend_to_expansion_tokens"};
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+    const json_t *v = json_object_get(o, NAMES[i]);
+    if (v && !json_is_null(v))
+      return sp_fail(SP_EFORMAT,
+                     "%s: %s is PyLate's, which is not supported: save the model once "
+                     "more with sentence-transformers' MultiVectorEncoder",
+                     where, NAMES[i]);
+  }
+  return SP_OK;
+}
+
+static sp_err read_prompts(sp_model *m, bool token_vectors) {
   char *path = NULL;
   json_t *o = NULL;
   sp_err err = sp_model_load_json(m, "config_sentence_transformers.json", &path, &o);
   const char *where = path ? path : m->dir;
+  if (!err && token_vectors) err = refuse_pylate(o, where);
   if (!err) err = read_prompt(o, where, "document", &m->document_prompt);
   if (!err) err = read_prompt(o, where, "query", &m->query_prompt);
   if (!err)
@@ -37,7 +56,9 @@ static sp_err read_expansion(sp_model *m, const char *path, const json_t *o) {
   sp_token_projection *t = &m->tokens;
   const json_t *e = json_object_get(o, "query_expansion");
   sp_err err =
-      sp_json_get_u32(o, "document_length", path, 1, m->max_length, &t->document_length);
+      sp_json_get_u32(o, "document_length", path, 1, m->max_length, &m->document_length);
+  if (!err)
+    err = sp_json_get_u32(o, "query_length", path, 1, m->max_length, &m->query_length);
   if (err || !e || json_is_null(e)) return err;
   const char *strategy = "fixed", *token = NULL;
   err = sp_json_get_string(e, "strategy", path, &strategy);
@@ -100,6 +121,29 @@ static sp_err load_module_config(const sp_layout *l, char **path, json_t **out) 
   return err;
 }
 
+/* Settings of the constructors and calls behind the module: each may change the ids or the
+ * network, whatever the other files say. Only what has to do with fetching is passed over. */
+static sp_err refuse_settings(const json_t *o, const char *where) {
+  static const char *const NAMES[] = {"processing_kwargs", "processor_kwargs",
+                                      "tokenizer_args", "config_kwargs", "config_args"};
+  static const char *const HARMLESS[] = {
+      "trust_remote_code", "use_fast",         "revision",    "token",
+      "cache_dir",         "local_files_only", "padding_side"};
+  for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(o, NAMES[i]), key, value) {
+      bool harmless = false;
+      for (size_t k = 0; k < sizeof HARMLESS / sizeof *HARMLESS; k++)
+        harmless |= !strcmp(HARMLESS[k], key);
+      if (!harmless)
+        return sp_fail(SP_EFORMAT, "%s: %.100s in %s is not supported", where, key,
+                       NAMES[i]);
+    }
+  }
+  return SP_OK;
+}
+
 /* The longest input: max_seq_length where the directory says it, else the tokenizer's
  * model_max_length; never more than the network has positions for. */
 static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenizer_dir) {
@@ -122,6 +166,7 @@ static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenize
   double limit = seq_length ? seq_length : model_max;
   if (limit < positions) m->max_length = (uint32_t)limit;
   if (!err) err = sp_json_get_bool(o, "do_lower_case", path, &m->lowercase);
+  if (!err) err = refuse_settings(o, path);
   if (!err) err = read_expansion(m, path, o);
   json_decref(o);
   json_decref(tokenizer);
@@ -134,5 +179,5 @@ sp_err sp_model_read_input(sp_model *m, const sp_layout *l) {
   const char *dir = l->transformer_dir;
   sp_err err = find_tokenizer(m, l, &dir);
   if (!err) err = read_lengths(m, l, dir);
-  return err ? err : read_prompts(m);
+  return err ? err : read_prompts(m, l->dense_dir);
 }

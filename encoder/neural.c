@@ -118,6 +118,11 @@ static sp_err neural_contract(const sp_encoder *base, json_t **out) {
       o, "activation",
       json_string(m->log1p_times == 2 ? "log1p_log1p_relu" : "log1p_relu"));
   failed |= json_object_set_new(o, "max_length", json_integer(e->max_length));
+  const bool sparse = m->decoder.weight.data; /* token vectors alone have no index */
+  if (sparse && m->document_length)
+    failed |= json_object_set_new(o, "document_length", json_integer(m->document_length));
+  if (sparse && m->query_length)
+    failed |= json_object_set_new(o, "query_length", json_integer(m->query_length));
   failed |= json_object_set_new(o, "top_k", json_integer(e->top_k));
   failed |= json_object_set_new(o, "threshold", json_real((double)e->threshold));
   failed |= json_object_set_new(o, "document_prompt", json_string(m->document_prompt));

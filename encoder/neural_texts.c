@@ -63,10 +63,10 @@ static sp_err with_prompt(const neural *e, sp_side side, const sp_text *text,
 }
 
 static uint32_t length_limit(const neural *e, const wish *w) {
-  const sp_token_projection *t = &e->model->tokens;
-  uint32_t own = !w->tokens               ? 0
-                 : w->side == SP_DOCUMENT ? t->document_length
-                                          : t->query_length;
+  const sp_model *m = e->model;
+  uint32_t own = w->side == SP_DOCUMENT ? m->document_length : m->query_length;
+  if (w->side == SP_QUERY && w->tokens && m->tokens.query_length)
+    own = m->tokens.query_length;
   return own && own < e->max_length ? own : e->max_length;
 }
 

@@ -222,6 +222,19 @@ static void a_shard_in_another_folder_is_refused(void **state) {
   open_refused(*state, "", "the shard a/b lies in another folder");
 }
 
+static void a_token_model_in_pylates_words_is_refused(void **state) {
+  static const tiny_tensor LINEAR = {"linear.weight", 4, 8, false};
+  tiny_bert_put(*state);
+  tiny_put(*state, "modules.json",
+           "[{\"path\": \"\", \"type\": \"x.Transformer\"},"
+           " {\"path\": \"1_Dense\", \"type\": \"pylate.models.Dense.Dense\"}]");
+  tiny_put(*state, "1_Dense/config.json", "{}");
+  tiny_tensors_put(*state, "1_Dense/model.safetensors", &LINEAR, 1);
+  sp_model_close(open_model(*state, ""));
+  tiny_put(*state, "config_sentence_transformers.json", "{\"query_prefix\": \"[Q] \"}");
+  open_refused(*state, "", "query_prefix is PyLate's");
+}
+
 static const char ROUTER[] =
     "{\"types\": {\"document_0\": \"x.MLMTransformer\", \"pool\": \"x.SpladePooling\"},"
     " \"structure\": {\"document\": [\"document_0\", \"pool\"],"
@@ -282,6 +295,7 @@ int main(void) {
       IN_DIR(an_adapter_beside_whole_weights_is_an_adapter),
       IN_DIR(a_parameter_that_is_there_twice_must_be_the_same),
       IN_DIR(a_shard_in_another_folder_is_refused),
+      IN_DIR(a_token_model_in_pylates_words_is_refused),
       IN_DIR(a_routers_wiring_may_lie_in_its_older_config),
       IN_DIR(a_router_without_wiring_is_refused_by_what_is_missing),
       IN_DIR(prompts_are_those_named_query_and_document),

@@ -180,6 +180,37 @@ static void older_names_of_the_module_config_are_read_in_order(void **state) {
   assert_int_equal(max_length(*state), 15);
 }
 
+static void a_side_may_have_a_shorter_limit_of_its_own(void **state) {
+  tiny_put(*state, "sentence_bert_config.json", "{\"document_length\": 4}");
+  assert_true(same(*state, "the heron waits", "the heron search"));
+  tiny_put(*state, "sentence_bert_config.json", "{\"query_length\": 4}");
+  assert_false(same(*state, "the heron waits", "the heron search"));
+  sp_encoder *e = open_encoder(*state);
+  const sp_text texts[2] = {{"the heron waits", 15}, {"the heron", 9}};
+  sp_vec v[2] = {{0}, {0}};
+  assert_int_equal(sp_encoder_encode(e, SP_QUERY, texts, 2, v), SP_OK);
+  assert_int_equal(v[0].n, v[1].n);
+  assert_memory_equal(v[0].weights, v[1].weights, v[0].n * sizeof *v[0].weights);
+  sp_vec_free(&v[0]);
+  sp_vec_free(&v[1]);
+  sp_encoder_free(e);
+}
+
+static void settings_that_change_the_ids_or_the_network_are_refused(void **state) {
+  sp_model *m;
+  tiny_put(*state, "sentence_bert_config.json",
+           "{\"tokenizer_args\": {\"use_fast\": true}, \"processing_kwargs\": {}}");
+  assert_int_equal(max_length(*state), TINY_POSITIONS);
+  tiny_put(*state, "sentence_bert_config.json",
+           "{\"processing_kwargs\": {\"text\": {\"max_length\": 6}}}");
+  assert_int_equal(sp_model_open(*state, &m), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "text in processing_kwargs"));
+  tiny_put(*state, "sentence_bert_config.json",
+           "{\"config_args\": {\"num_hidden_layers\": 1}}");
+  assert_int_equal(sp_model_open(*state, &m), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "num_hidden_layers in config_args"));
+}
+
 static void max_len_is_the_older_model_max_length(void **state) {
   tiny_put(*state, "tokenizer_config.json", "{\"max_len\": 9}");
   assert_int_equal(max_length(*state), 9);
@@ -200,6 +231,8 @@ int main(void) {
       IN_DIR(rules_that_agree_leave_the_hash_alone),
       IN_DIR(do_lower_case_lowers_whatever_the_tokenizer_does),
       IN_DIR(older_names_of_the_module_config_are_read_in_order),
+      IN_DIR(a_side_may_have_a_shorter_limit_of_its_own),
+      IN_DIR(settings_that_change_the_ids_or_the_network_are_refused),
       IN_DIR(max_len_is_the_older_model_max_length),
   };
   return cmocka_run_group_tests_name("model_text", tests, NULL, NULL);
