@@ -270,7 +270,7 @@ void sp_tokenizer_free(sp_tokenizer *t) {
   sp_unigram_free(&t->unigram);
   sp_postprocessor_free(&t->post);
   sp_buf_free(&t->text);
-  sp_buf_free(&t->normalizer_text);
+  for (int i = 0; i <= SP_PART_NORMALIZER; i++) sp_buf_free(&t->changed[i]);
   free(t);
 }
 

@@ -36,8 +36,9 @@ typedef struct sp_tokenizer sp_tokenizer;
  * A tokenizer_config.json beside it counts as in transformers: for BERT's and DistilBERT's
  * classes (tokenizer_class), and for every vocab.txt, its do_lower_case (default true),
  * strip_accents (default: as do_lower_case) and tokenize_chinese_chars (default true) are
- * those of the BertNormalizer, whatever tokenizer.json says. Beside a vocab.txt, its
- * added_tokens_decoder, else added_tokens.json, names added tokens.
+ * those of the BertNormalizer, whatever tokenizer.json says. The tokens of its
+ * added_tokens_decoder are added, or get its flags; beside a vocab.txt without it, those of
+ * added_tokens.json.
  * Errors: ENOTFOUND, EIO, EFORMAT (names the file and what is wrong with it), ENOMEM. */
 sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out);
 

@@ -3,7 +3,8 @@
  * transformers' BERT tokenizers (BertTokenizerFast of version 4, BertTokenizer of 5) take
  * three settings of the normalizer from tokenizer_config.json, with defaults of their own,
  * whatever tokenizer.json says. sentence-transformers' do_lower_case puts a Lowercase
- * before the normalizer. */
+ * before the normalizer. Every class adds the tokens of added_tokens_decoder, or gives them
+ * its flags. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,10 +109,74 @@ static int lower_first(json_t **z, bool *changed) {
   return failed;
 }
 
-sp_err sp_tokenizer_rules_apply(const sp_tokenizer_rules *r, json_t **normalizer,
-                                bool *changed, const char *where) {
+sp_err sp_tokenizer_rules_normalizer(const sp_tokenizer_rules *r, json_t **normalizer,
+                                     bool *changed, const char *where) {
   *changed = false;
   int failed = r->bert ? apply_bert(r, normalizer, changed) : 0;
   if (!failed && r->lower_first) failed = lower_first(normalizer, changed);
+  return failed ? sp_fail(SP_ENOMEM, "%s: out of memory", where) : SP_OK;
+}
+
+static json_t *find_added(const json_t *added, const json_t *content) {
+  json_t *token;
+  size_t i;
+  json_array_foreach(added, i, token) {
+    if (json_equal(json_object_get(token, "content"), content)) return token;
+  }
+  return NULL;
+}
+
+/* What encoder/added_tokens.c reads of a flag. */
+static bool flag(const json_t *token, const char *name) {
+  bool fallback = !strcmp(name, "normalized") && !setting(token, "special", false);
+  return setting(token, name, fallback);
+}
+
+static int give_flags(const json_t *from, json_t *to, bool *changed) {
+  static const char *const FLAGS[] = {"normalized", "special", "single_word", "lstrip",
+                                      "rstrip"};
+  bool wanted[sizeof FLAGS / sizeof *FLAGS], same = true;
+  for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++) {
+    wanted[i] = flag(from, FLAGS[i]);
+    same &= wanted[i] == flag(to, FLAGS[i]);
+  }
+  if (same) return 0;
+  *changed = true;
+  int failed = 0;
+  for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++)
+    failed |= json_object_set_new(to, FLAGS[i], json_boolean(wanted[i]));
+  return failed;
+}
+
+/* What is no number or no object is refused where added tokens are read. */
+static int append_token(const char *id, const json_t *facts, json_t *added) {
+  char *end;
+  long long n = strtoll(id, &end, 10);
+  json_t *token = json_deep_copy(facts);
+  int failed = 0;
+  if (json_is_object(token))
+    failed =
+        json_object_set_new(token, "id", *id && !*end ? json_integer(n) : json_null());
+  return failed | json_array_append_new(added, token);
+}
+
+sp_err sp_tokenizer_rules_added(const sp_tokenizer_rules *r, json_t **added,
+                                bool *changed, const char *where) {
+  *changed = false;
+  json_t *decoder = json_object_get(r->config, "added_tokens_decoder");
+  if (!json_object_size(decoder)) return SP_OK;
+  if (!*added) *added = json_array();
+  const char *id;
+  json_t *facts;
+  int failed = !*added;
+  json_object_foreach(decoder, id, facts) {
+    json_t *token = find_added(*added, json_object_get(facts, "content"));
+    if (token) {
+      failed |= give_flags(facts, token, changed);
+    } else {
+      failed |= append_token(id, facts, *added);
+      *changed = true;
+    }
+  }
   return failed ? sp_fail(SP_ENOMEM, "%s: out of memory", where) : SP_OK;
 }

@@ -76,8 +76,11 @@ sp_err sp_tokenizer_rules_load(const char *path, const sp_tokenizer_wish *wish,
                                sp_tokenizer_rules *r);
 void sp_tokenizer_rules_free(sp_tokenizer_rules *r);
 
-/* Changes the tree of the normalizer (NULL: there is none) where it says otherwise. */
-sp_err sp_tokenizer_rules_apply(const sp_tokenizer_rules *r, json_t **normalizer,
+/* Changes the trees of the normalizer and of the added tokens (NULL: there are none) where
+ * the rules say otherwise. */
+sp_err sp_tokenizer_rules_normalizer(const sp_tokenizer_rules *r, json_t **normalizer,
+                                     bool *changed, const char *where);
+sp_err sp_tokenizer_rules_added(const sp_tokenizer_rules *r, json_t **added,
                                 bool *changed, const char *where);
 
 /* sp_tokenizer_parse() with rules; NULL: none. */
@@ -418,9 +421,9 @@ struct sp_tokenizer {
   sp_bpe bpe;
   sp_unigram unigram;
   sp_postprocessor post;
-  sp_buf text;                 /* the file, for saving */
-  sp_buf normalizer_text;      /* of the normalizer, where other files changed it */
-  sp_member parts[SP_N_PARTS]; /* in them */
+  sp_buf text;                            /* the file, for saving */
+  sp_buf changed[SP_PART_NORMALIZER + 1]; /* parts that other files changed */
+  sp_member parts[SP_N_PARTS];            /* in them */
   uint64_t hash;
 };
 

@@ -176,21 +176,28 @@ static sp_err read_parts(sp_tokenizer *t, json_t *const trees[SP_N_PARTS],
   return err ? err : hash_all(t, trees, where);
 }
 
-/* The normalizer as other files will have it. */
-static sp_err apply_rules(sp_tokenizer *t, const sp_tokenizer_rules *rules,
-                          json_t **normalizer, const char *where) {
-  bool changed;
-  sp_err err = sp_tokenizer_rules_apply(rules, normalizer, &changed, where);
-  if (err || !changed) return err;
-  char *text = json_dumps(*normalizer, JSON_COMPACT);
-  err = text ? sp_buf_append_str(&t->normalizer_text, text)
-             : sp_fail(SP_ENOMEM, "%s: out of memory", where);
+static sp_err replace_part(sp_tokenizer *t, sp_file_part part, const json_t *tree,
+                           const char *where) {
+  char *text = json_dumps(tree, JSON_COMPACT);
+  sp_buf *b = &t->changed[part];
+  sp_err err =
+      text ? sp_buf_append_str(b, text) : sp_fail(SP_ENOMEM, "%s: out of memory", where);
   free(text);
-  if (err) return err;
-  sp_buf *b = &t->normalizer_text;
-  t->parts[SP_PART_NORMALIZER] =
-      (sp_member){sp_json_scan_begin(b->data, b->n), b->data + b->n};
-  return SP_OK;
+  if (!err)
+    t->parts[part] = (sp_member){sp_json_scan_begin(b->data, b->n), b->data + b->n};
+  return err;
+}
+
+/* The parts as other files will have them. */
+static sp_err apply_rules(sp_tokenizer *t, const sp_tokenizer_rules *rules,
+                          json_t *trees[SP_N_PARTS], const char *where) {
+  const sp_file_part added = SP_PART_ADDED_TOKENS, normalizer = SP_PART_NORMALIZER;
+  bool changed;
+  sp_err err = sp_tokenizer_rules_normalizer(rules, &trees[normalizer], &changed, where);
+  if (!err && changed) err = replace_part(t, normalizer, trees[normalizer], where);
+  if (!err) err = sp_tokenizer_rules_added(rules, &trees[added], &changed, where);
+  if (!err && changed) err = replace_part(t, added, trees[added], where);
+  return err;
 }
 
 /* Reads t->text. */
@@ -207,7 +214,7 @@ static sp_err read_text(sp_tokenizer *t, const sp_tokenizer_rules *rules,
   json_t *trees[SP_N_PARTS] = {NULL};
   for (size_t i = 0; i < SP_PART_MODEL && !err; i++)
     err = sp_member_parse(&t->parts[i], PARTS[i], where, &trees[i]);
-  if (!err && rules) err = apply_rules(t, rules, &trees[SP_PART_NORMALIZER], where);
+  if (!err && rules) err = apply_rules(t, rules, trees, where);
   if (!err) err = read_parts(t, trees, where);
   for (size_t i = 0; i < SP_N_PARTS; i++) json_decref(trees[i]);
   return err;

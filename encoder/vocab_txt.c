@@ -27,23 +27,6 @@ static bool is_content(const json_t *tokens, const char *content) {
   return false;
 }
 
-/* tokenizer_config.json's {"id": {"content", "lstrip", ...}}. */
-static int add_decoder(const json_t *decoder, json_t *tokens) {
-  const char *id;
-  json_t *facts;
-  int failed = 0;
-  json_object_foreach((json_t *)(uintptr_t)decoder, id, facts) {
-    char *end; /* what is no number or no object is refused with the tokenizer.json */
-    long long n = strtoll(id, &end, 10);
-    json_t *token = json_deep_copy(facts);
-    if (json_is_object(token))
-      failed |=
-          json_object_set_new(token, "id", *id && !*end ? json_integer(n) : json_null());
-    failed |= json_array_append_new(tokens, token);
-  }
-  return failed;
-}
-
 /* added_tokens.json's {"token": id}, as transformers takes it. */
 static int add_encoder(const json_t *encoder, json_t *tokens) {
   const char *content;
@@ -71,7 +54,8 @@ static int add_special(const sp_strmap *vocab, json_t *tokens) {
   return failed;
 }
 
-/* Appends the list of added tokens: what the files beside say, else added_tokens.json. */
+/* Appends the list of added tokens; tokenizer_config.json's come when it is parsed, and
+ * added_tokens.json counts where that has none. */
 static sp_err put_added(sp_buf *b, const sp_strmap *vocab,
                         const sp_tokenizer_rules *rules) {
   char *path = NULL;
@@ -81,9 +65,7 @@ static sp_err put_added(sp_buf *b, const sp_strmap *vocab,
   if (!decoder)
     err = sp_json_load_beside(rules->dir, "added_tokens.json", false, &path, &encoder);
   int failed = !tokens;
-  if (!err && !failed)
-    failed = add_decoder(decoder, tokens) | add_encoder(encoder, tokens) |
-             add_special(vocab, tokens);
+  if (!err && !failed) failed = add_encoder(encoder, tokens) | add_special(vocab, tokens);
   char *text = err || failed ? NULL : json_dumps(tokens, JSON_COMPACT);
   if (!err)
     err = text ? sp_buf_append_str(b, text)

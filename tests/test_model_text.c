@@ -108,6 +108,26 @@ static void tokenizer_config_comes_before_the_bert_normalizer(void **state) {
   assert_false(same(*state, "The Heron", "the heron"));
 }
 
+/* Whichever class; an added token's id must be free or its own. */
+static void added_tokens_of_tokenizer_config_join_those_of_tokenizer_json(void **state) {
+  put_tokenizer_json(*state, "null",
+                     "\"added_tokens\": [{\"id\": 4, \"content\": \"[MASK]\","
+                     " \"special\": true}],");
+  assert_false(same(*state, "thewaits", "the waits"));
+  assert_false(same(*state, "the[MASK]", "the [mask]"));
+  tiny_put(*state, "tokenizer_config.json",
+           "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"added_tokens_decoder\":"
+           " {\"16\": {\"content\": \"waits\"}, \"4\": {\"content\": \"[MASK]\","
+           " \"single_word\": true, \"special\": true}}}");
+  assert_true(same(*state, "thewaits", "the waits"));
+  assert_false(same(*state, "the[MASK]", "the [MASK]")); /* single_word */
+  tiny_put(*state, "tokenizer_config.json",
+           "{\"added_tokens_decoder\": {\"6\": {\"content\": \"waits\"}}}");
+  sp_tokenizer *t;
+  assert_int_equal(sp_tokenizer_open(*state, &t), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "have the same id 6"));
+}
+
 static void other_tokenizer_classes_keep_the_normalizer(void **state) {
   put_tokenizer_json(*state, CASED, "");
   tiny_put(*state, "tokenizer_config.json",
@@ -226,6 +246,7 @@ int main(void) {
       IN_DIR(vocab_txt_is_read_as_tokenizer_config_says),
       IN_DIR(added_tokens_beside_vocab_txt_are_added),
       IN_DIR(tokenizer_config_comes_before_the_bert_normalizer),
+      IN_DIR(added_tokens_of_tokenizer_config_join_those_of_tokenizer_json),
       IN_DIR(other_tokenizer_classes_keep_the_normalizer),
       IN_DIR(changed_rules_are_saved_with_the_tokenizer),
       IN_DIR(rules_that_agree_leave_the_hash_alone),
