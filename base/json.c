@@ -10,7 +10,7 @@
 
 static const size_t FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL;
 
-enum { MAX_BESIDE_BYTES = 16 << 20 };
+enum { MAX_BESIDE_BYTES = 4 << 20 };
 
 sp_err sp_json_parse(const char *text, size_t n, const char *where, json_t **out) {
   json_error_t e;

@@ -16,7 +16,7 @@
  * Errors: ENOTFOUND, EIO, ENOMEM, EINVAL (too large), EFORMAT ("path:line: reason"). */
 sp_err sp_json_load_file(const char *path, size_t max_bytes, json_t **out);
 
-/* The same of "dir/name", at most 16 MiB, whose path comes with it; both NULL where there
+/* The same of "dir/name", at most 4 MiB, whose path comes with it; both NULL where there
  * is no such file. `numbers_as_reals`: whole numbers come in as doubles, for files that may
  * say 10^30. The caller ends both, also after a failure. */
 sp_err sp_json_load_beside(const char *dir, const char *name, bool numbers_as_reals,

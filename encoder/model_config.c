@@ -7,7 +7,7 @@
 #include "base/json.h"
 
 enum {
-  MAX_CONFIG_BYTES = 16 << 20,
+  MAX_CONFIG_BYTES = 4 << 20,
   MAX_VOCAB = 1 << 24,
   MAX_HIDDEN = 1 << 16,
   MAX_INTERMEDIATE = 1 << 20,

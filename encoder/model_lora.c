@@ -13,7 +13,7 @@
 #include "base/json.h"
 #include "encoder/model_parts.h"
 
-enum { MAX_JSON_BYTES = 16 << 20, MAX_RANK = 1 << 16 };
+enum { MAX_JSON_BYTES = 4 << 20, MAX_RANK = 1 << 16 };
 
 /* Settings that must be absent, null, false or empty. */
 static const char *const UNSUPPORTED[] = {"use_dora",

@@ -17,7 +17,7 @@
 #include "base/json.h"
 #include "encoder/model_parts.h"
 
-enum { MAX_JSON_BYTES = 16 << 20 };
+enum { MAX_JSON_BYTES = 4 << 20 };
 
 typedef enum module_kind {
   TRANSFORMER,

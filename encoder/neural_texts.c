@@ -89,10 +89,14 @@ static sp_err plain_ids(const neural *e, const wish *w, const sp_text *text,
   return err ? err : append_text(out, r);
 }
 
+static uint32_t echo_text_limit(const neural *e) {
+  uint32_t own = e->model->echo.max_text_tokens;
+  return own < e->max_length ? own : e->max_length;
+}
+
 static sp_err echo_ids(const neural *e, const sp_text *text, sp_tokens *scratch,
                        text_ids *out) {
-  sp_tokenize_options o = {.max_length = e->model->echo.max_text_tokens};
-  if (e->max_length < o.max_length) o.max_length = e->max_length;
+  sp_tokenize_options o = {.max_length = echo_text_limit(e)};
   sp_err err = sp_tokenizer_encode(e->tokenizer, text->data, text->n, &o, scratch);
   struct text_range r = {.first = out->n_ids};
   for (int i = 0; i < 4 && !err; i++) {
@@ -141,6 +145,19 @@ static sp_err prepare_piece(neural *e, int i, const char *text, size_t n, bool s
   return err;
 }
 
+/* Rows of a table of positions are looked up: there must be one for each token. */
+static sp_err check_echo_fits(const neural *e) {
+  const sp_model_config *c = &e->model->config;
+  uint64_t n = 2 * (uint64_t)echo_text_limit(e);
+  for (int i = 0; i < 4; i++) n += e->n_echo[i];
+  if (!c->n_position_rows || n <= c->max_positions) return SP_OK;
+  return sp_fail(
+      SP_EFORMAT,
+      "%s/spindle.json: the template with two texts of %u tokens comes to %llu, "
+      "the model has %u positions",
+      e->model->dir, echo_text_limit(e), (unsigned long long)n, c->max_positions);
+}
+
 static sp_err prepare_echo(neural *e) {
   const char *t = e->model->echo.template_text;
   if (!t) return SP_OK;
@@ -148,7 +165,8 @@ static sp_err prepare_echo(neural *e) {
   sp_err err = prepare_piece(e, 0, "", 0, true);
   if (!err) err = prepare_piece(e, 1, t, (size_t)(first - t), false);
   if (!err) err = prepare_piece(e, 2, first + 6, (size_t)(second - first - 6), false);
-  return err ? err : prepare_piece(e, 3, second + 6, strlen(second + 6), false);
+  if (!err) err = prepare_piece(e, 3, second + 6, strlen(second + 6), false);
+  return err ? err : check_echo_fits(e);
 }
 
 static sp_err prepare_tokens(neural *e) {

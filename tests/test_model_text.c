@@ -231,6 +231,22 @@ static void settings_that_change_the_ids_or_the_network_are_refused(void **state
   assert_non_null(strstr(sp_err_message(), "num_hidden_layers in config_args"));
 }
 
+/* Beyond the table of positions there is other memory. */
+static void an_echo_with_more_tokens_than_positions_is_refused(void **state) {
+  const sp_encoder_options o = {.device = "cpu", .n_threads = 1};
+  sp_encoder *e;
+  tiny_put(*state, "spindle.json", /* [CLS] [SEP] the ... : ... and the texts */
+           "{\"input\": \"echo\", \"template\": \"the{text}:{text}\","
+           " \"max_text_tokens\": 15}");
+  assert_int_equal(sp_encoder_open(*state, &o, &e), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "comes to 34, the model has 32 positions"));
+  tiny_put(*state, "spindle.json",
+           "{\"input\": \"echo\", \"template\": \"the{text}:{text}\","
+           " \"max_text_tokens\": 14}");
+  assert_false(
+      same(*state, "heron", "the waits the waits the waits the waits the waits"));
+}
+
 static void max_len_is_the_older_model_max_length(void **state) {
   tiny_put(*state, "tokenizer_config.json", "{\"max_len\": 9}");
   assert_int_equal(max_length(*state), 9);
@@ -254,6 +270,7 @@ int main(void) {
       IN_DIR(older_names_of_the_module_config_are_read_in_order),
       IN_DIR(a_side_may_have_a_shorter_limit_of_its_own),
       IN_DIR(settings_that_change_the_ids_or_the_network_are_refused),
+      IN_DIR(an_echo_with_more_tokens_than_positions_is_refused),
       IN_DIR(max_len_is_the_older_model_max_length),
   };
   return cmocka_run_group_tests_name("model_text", tests, NULL, NULL);
