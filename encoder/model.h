@@ -114,9 +114,10 @@ typedef struct sp_model {
   sp_echo echo;
   sp_token_projection tokens;
 
-  char *tokenizer_path;       /* tokenizer.json or vocab.txt */
-  bool lowercase;             /* texts, before the tokenizer's own steps */
-  char *query_tokenizer_path; /* of the query table; NULL: the same */
+  char *tokenizer_path;        /* tokenizer.json or vocab.txt */
+  bool lowercase;              /* texts, before the tokenizer's own steps */
+  char *query_tokenizer_path;  /* of the query table; NULL: the same */
+  uint32_t query_table_length; /* tokens of a query for the table; 0: max_length */
   /* Inference-free queries; at most one is there. */
   sp_matrix query_table;  /* [1, vocab] */
   char *query_words_path; /* idf.json or query_token_weights.txt: token -> weight */

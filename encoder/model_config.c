@@ -287,6 +287,9 @@ static sp_err parse_modernbert(const json_t *o, const char *where, sp_model_conf
   if (!err)
     err = sp_json_get_u32(o, "global_attn_every_n_layers", where, 1, MAX_LAYERS,
                           &c->global_every);
+  bool decoder_bias = true;
+  if (!err) err = sp_json_get_bool(o, "decoder_bias", where, &decoder_bias);
+  c->no_decoder_bias = !decoder_bias;
   if (!err) err = get_float(o, "norm_eps", where, 1, &c->norm_eps);
   if (!err) err = get_activation(o, "classifier_activation", where, &c->head_activation);
   if (!err) err = get_float(o, "global_rope_theta", where, 1e12, &c->rope_theta);

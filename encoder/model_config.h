@@ -47,6 +47,7 @@ typedef struct sp_model_config {
   uint32_t global_every;   /* ModernBERT: layer l is global where l % global_every == 0 */
   const char *layer_types; /* NULL, or [n_layers]: 'g' global, 'l' local; owned */
   bool tied;               /* the decoder is the word embedding */
+  bool no_decoder_bias;    /* ModernBERT: one that the file has does not count */
   bool causal;             /* a token sees none behind it: Mistral, unless is_causal says
                               false; the window is then ModernBERT's */
 } sp_model_config;

@@ -1,6 +1,7 @@
 /* encoder/model_dir.c - a directory as hubs ship it becomes a model.
  *
  *   config.json, model.safetensors (or shards), tokenizer.json or vocab.txt
+ *   tokenizer_config.json, added_tokens.json                see encoder/tokenizer.h
  *   tokenizer_config.json, sentence_bert_config.json        the longest input
  *   config_sentence_transformers.json                       prompts, max_active_dims
  *   modules.json, router_config.json and module folders     see encoder/model_modules.c
@@ -140,6 +141,11 @@ done:
 static sp_err bind_query_table(sp_model *m, const char *dir) {
   sp_err err = SP_OK;
   m->query_tokenizer_path = sp_path_if_exists(dir, "tokenizer.json", &err);
+  double limit = UINT32_MAX; /* sentence-transformers takes the tokenizer's own alone */
+  if (!err && m->query_tokenizer_path) {
+    err = sp_model_max_length(dir, &limit);
+    m->query_table_length = limit < UINT32_MAX ? (uint32_t)limit : UINT32_MAX;
+  }
   char *tensor = err ? NULL : sp_path_if_exists(dir, "model.safetensors", &err);
   if (!err && !tensor) m->query_words_path = sp_path_if_exists(dir, "idf.json", &err);
   if (!err && !tensor && !m->query_words_path)

@@ -144,34 +144,37 @@ static sp_err refuse_settings(const json_t *o, const char *where) {
   return SP_OK;
 }
 
+sp_err sp_model_max_length(const char *dir, double *out) {
+  char *path;
+  json_t *o;
+  sp_err err = sp_json_load_beside(dir, "tokenizer_config.json", true, &path, &o);
+  if (!err) /* the older name first: the newer one counts */
+    err = sp_json_get_double(o, "max_len", path, 1, 1e300, out);
+  if (!err) err = sp_json_get_double(o, "model_max_length", path, 1, 1e300, out);
+  json_decref(o);
+  free(path);
+  return err;
+}
+
 /* The longest input: max_seq_length where the directory says it, else the tokenizer's
  * model_max_length; never more than the network has positions for. */
 static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenizer_dir) {
-  char *path = NULL, *tokenizer_path = NULL;
-  json_t *o = NULL, *tokenizer = NULL;
+  char *path = NULL;
+  json_t *o = NULL;
   uint32_t positions = m->config.max_positions;
   m->max_length = positions;
   uint32_t seq_length = 0;
   double model_max = positions;
   sp_err err = load_module_config(l, &path, &o);
-  if (!err)
-    err = sp_json_load_beside(tokenizer_dir, "tokenizer_config.json", true,
-                              &tokenizer_path, &tokenizer);
+  if (!err) err = sp_model_max_length(tokenizer_dir, &model_max);
   if (!err) err = sp_json_get_u32(o, "max_seq_length", path, 1, UINT32_MAX, &seq_length);
-  if (!err) /* the older name first: the newer one counts */
-    err = sp_json_get_double(tokenizer, "max_len", tokenizer_path, 1, 1e300, &model_max);
-  if (!err)
-    err = sp_json_get_double(tokenizer, "model_max_length", tokenizer_path, 1, 1e300,
-                             &model_max);
   double limit = seq_length ? seq_length : model_max;
   if (limit < positions) m->max_length = (uint32_t)limit;
   if (!err) err = sp_json_get_bool(o, "do_lower_case", path, &m->lowercase);
   if (!err) err = refuse_settings(o, path);
   if (!err) err = read_expansion(m, path, o);
   json_decref(o);
-  json_decref(tokenizer);
   free(path);
-  free(tokenizer_path);
   return err;
 }
 

@@ -27,6 +27,9 @@ void sp_layout_free(sp_layout *l);
  * is (encoder/model_input.c); m->config is known. Errors: as sp_model_open(). */
 sp_err sp_model_read_input(sp_model *m, const sp_layout *layout);
 
+/* The model_max_length of dir's tokenizer_config.json; *out stays where it says none. */
+sp_err sp_model_max_length(const char *dir, double *out);
+
 /* Finds every weight of m->config's network in `t` by its family's names and checks its
  * shape. Errors: EFORMAT, ENOMEM. */
 sp_err sp_model_bind(sp_model *m, const sp_tensors *t, bool need_decoder);

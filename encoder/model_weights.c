@@ -308,8 +308,8 @@ static void bind_modernbert(binder *b, sp_model *m, bool need_decoder) {
   if (!wants_head(b, need_decoder, "head.dense.weight", "head.*, decoder.*")) return;
   take_linear(b, "head.dense", d, d, false, &m->transform);
   take_norm(b, "head.norm", d, false, &m->transform_norm);
-  take_decoder(b, m, "decoder.weight", has(b, "decoder.bias") ? "decoder.bias" : NULL,
-               "decoder.bias");
+  bool bias = !c->no_decoder_bias && has(b, "decoder.bias");
+  take_decoder(b, m, "decoder.weight", bias ? "decoder.bias" : NULL, "decoder.bias");
 }
 
 sp_err sp_model_bind(sp_model *m, const sp_tensors *t, bool need_decoder) {

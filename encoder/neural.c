@@ -107,6 +107,9 @@ static sp_err neural_contract(const sp_encoder *base, json_t **out) {
       o, "architecture", json_string(sp_architecture_name(m->config.architecture)));
   failed |= json_object_set_new(o, "weights", hex(e->model_hash));
   failed |= json_object_set_new(o, "tokenizer", hex(sp_tokenizer_hash(e->tokenizer)));
+  if (e->table.weights && m->query_table_length && m->query_table_length != m->max_length)
+    failed |=
+        json_object_set_new(o, "query_table_length", json_integer(m->query_table_length));
   if (e->table.weights) {
     failed |= json_object_set_new(o, "query_table", hex(e->table.hash));
     failed |= json_object_set_new(o, "query_tokenizer",

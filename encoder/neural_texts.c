@@ -115,11 +115,18 @@ sp_err neural_text_ids(const neural *e, const wish *w, const sp_text *text,
   return plain_ids(e, w, text, scratch, joined, out);
 }
 
+/* A caller's wish for shorter texts counts for the table too. */
+static uint32_t table_limit(const neural *e) {
+  uint32_t own = e->model->query_table_length;
+  bool wished = e->max_length < e->model->max_length;
+  return !own || (wished && e->max_length < own) ? e->max_length : own;
+}
+
 sp_err neural_table_query(const neural *e, const sp_text *text, sp_vec *out) {
   sp_tokens tokens = {0};
   sp_buf joined = {0};
   sp_text whole;
-  sp_tokenize_options o = {.max_length = e->max_length};
+  sp_tokenize_options o = {.max_length = table_limit(e)};
   sp_err err = with_prompt(e, SP_QUERY, text, &joined, &whole);
   if (!err)
     err = sp_tokenizer_encode(e->query_tokenizer, whole.data, whole.n, &o, &tokens);

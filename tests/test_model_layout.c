@@ -250,6 +250,27 @@ static void put_router(const char *dir, const char *file, const char *more) {
   free(folder);
 }
 
+static void a_query_table_has_the_limit_of_its_own_tokenizer(void **state) {
+  static const tiny_tensor TABLE = {"weight", 0, 19, true};
+  put_router(*state, NULL, "");
+  tiny_put(
+      *state, "router_config.json",
+      "{\"types\": {\"document_0\": \"x.Transformer\", \"pool\": \"x.SpladePooling\","
+      " \"q\": \"x.SparseStaticEmbedding\"}, \"structure\": {\"query\": [\"q\"],"
+      " \"document\": [\"document_0\", \"pool\"]}}");
+  tiny_tensors_put(*state, "q/model.safetensors", &TABLE, 1);
+  tiny_put(*state, "document_0/sentence_bert_config.json", "{\"max_seq_length\": 5}");
+  sp_model *m = open_model(*state, "");
+  assert_int_equal(m->query_table_length, 0); /* no tokenizer: the document's limit */
+  sp_model_close(m);
+  tiny_put(*state, "q/tokenizer.json", "{}");
+  tiny_put(*state, "q/tokenizer_config.json", "{\"model_max_length\": 9}");
+  m = open_model(*state, "");
+  assert_int_equal(m->query_table_length, 9);
+  assert_int_equal(m->max_length, 5);
+  sp_model_close(m);
+}
+
 static void a_routers_wiring_may_lie_in_its_older_config(void **state) {
   put_router(*state, "config.json", "");
   sp_model *m = open_model(*state, "");
@@ -296,6 +317,7 @@ int main(void) {
       IN_DIR(a_parameter_that_is_there_twice_must_be_the_same),
       IN_DIR(a_shard_in_another_folder_is_refused),
       IN_DIR(a_token_model_in_pylates_words_is_refused),
+      IN_DIR(a_query_table_has_the_limit_of_its_own_tokenizer),
       IN_DIR(a_routers_wiring_may_lie_in_its_older_config),
       IN_DIR(a_router_without_wiring_is_refused_by_what_is_missing),
       IN_DIR(prompts_are_those_named_query_and_document),
