@@ -151,6 +151,10 @@ sp_err sp_model_max_length(const char *dir, double *out) {
   if (!err) /* the older name first: the newer one counts */
     err = sp_json_get_double(o, "max_len", path, 1, 1e300, out);
   if (!err) err = sp_json_get_double(o, "model_max_length", path, 1, 1e300, out);
+  const char *side = "right";
+  if (!err) err = sp_json_get_string(o, "truncation_side", path, &side);
+  if (!err && strcmp(side, "right"))
+    err = sp_fail(SP_EFORMAT, "%s: truncation_side %.20s is not supported", path, side);
   json_decref(o);
   free(path);
   return err;

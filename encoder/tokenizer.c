@@ -270,7 +270,7 @@ void sp_tokenizer_free(sp_tokenizer *t) {
   sp_unigram_free(&t->unigram);
   sp_postprocessor_free(&t->post);
   sp_buf_free(&t->text);
-  for (int i = 0; i <= SP_PART_NORMALIZER; i++) sp_buf_free(&t->changed[i]);
+  for (int i = 0; i <= SP_PART_PRE_TOKENIZER; i++) sp_buf_free(&t->changed[i]);
   free(t);
 }
 

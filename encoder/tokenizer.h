@@ -38,7 +38,7 @@ typedef struct sp_tokenizer sp_tokenizer;
  * strip_accents (default: as do_lower_case) and tokenize_chinese_chars (default true) are
  * those of the BertNormalizer, whatever tokenizer.json says. The tokens of its
  * added_tokens_decoder are added, or get its flags; beside a vocab.txt without it, those of
- * added_tokens.json.
+ * added_tokens.json. RoBERTa's classes take add_prefix_space (default false) from there.
  * Errors: ENOTFOUND, EIO, EFORMAT (names the file and what is wrong with it), ENOMEM. */
 sp_err sp_tokenizer_open(const char *path, sp_tokenizer **out);
 

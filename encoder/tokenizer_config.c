@@ -3,7 +3,7 @@
  * transformers' BERT tokenizers (BertTokenizerFast of version 4, BertTokenizer of 5) take
  * three settings of the normalizer from tokenizer_config.json, with defaults of their own,
  * whatever tokenizer.json says. sentence-transformers' do_lower_case puts a Lowercase
- * before the normalizer. Every class adds the tokens of added_tokens_decoder, or gives them
+ * before the normalizer. RoBERTa's classes take add_prefix_space from there. Every class adds the tokens of added_tokens_decoder, or gives them
  * its flags. */
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +22,12 @@ static bool is_bert_class(const char *name) {
 static sp_err read_rules(const json_t *o, const char *where, bool bert,
                          sp_tokenizer_rules *r) {
   const char *class_ = NULL;
+  r->roberta = false;
   sp_err err = sp_json_get_string(o, "tokenizer_class", where, &class_);
   r->bert = class_ ? is_bert_class(class_) : bert;
+  r->roberta = class_ && (!strcmp(class_, "RobertaTokenizer") ||
+                          !strcmp(class_, "RobertaTokenizerFast"));
+  if (!err) err = sp_json_get_bool(o, "add_prefix_space", where, &r->prefix_space);
   r->lowercase = r->chinese = true;
   if (!err) err = sp_json_get_bool(o, "do_lower_case", where, &r->lowercase);
   r->accents = r->lowercase; /* null: as lowercase */
@@ -115,6 +119,41 @@ sp_err sp_tokenizer_rules_normalizer(const sp_tokenizer_rules *r, json_t **norma
   int failed = r->bert ? apply_bert(r, normalizer, changed) : 0;
   if (!failed && r->lower_first) failed = lower_first(normalizer, changed);
   return failed ? sp_fail(SP_ENOMEM, "%s: out of memory", where) : SP_OK;
+}
+
+sp_err sp_tokenizer_rules_pretokenizer(const sp_tokenizer_rules *r, json_t *pre,
+                                       bool *changed, const char *where) {
+  *changed = r->roberta && is_type(pre, "ByteLevel") &&
+             setting(pre, "add_prefix_space", true) != r->prefix_space;
+  if (!*changed) return SP_OK;
+  int failed =
+      json_object_set_new(pre, "add_prefix_space", json_boolean(r->prefix_space));
+  return failed ? sp_fail(SP_ENOMEM, "%s: out of memory", where) : SP_OK;
+}
+
+/* The spelling of tokenizer_config.json's NAME, a string or an added token; NULL: none. */
+static const char *named_token(const json_t *config, const char *name) {
+  const json_t *v = json_object_get(config, name);
+  return json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
+}
+
+static sp_err need_token(const sp_tokenizer_rules *r, const sp_tokenizer *t,
+                         const char *name, uint32_t id) {
+  const char *named = named_token(r->config, name);
+  size_t n = 0;
+  const char *own = sp_vocab_token(&t->vocab, id, &n);
+  if (!named || !own || (strlen(named) == n && !memcmp(named, own, n))) return SP_OK;
+  return sp_fail(SP_EFORMAT, "%s: the %s is %.60s, tokenizer.json has %.*s in its place",
+                 r->where, name, named, (int)(n < 60 ? n : 60), own);
+}
+
+sp_err sp_tokenizer_rules_check(const sp_tokenizer_rules *r, const sp_tokenizer *t) {
+  const sp_postprocessor *p = &t->post;
+  if (!r->bert || t->kind != SP_MODEL_WORDPIECE) return SP_OK;
+  sp_err err = need_token(r, t, "unk_token", t->wordpiece.unk);
+  if (!err && p->n_before == 1) err = need_token(r, t, "cls_token", p->before[0]);
+  if (!err && p->n_after == 1) err = need_token(r, t, "sep_token", p->after[0]);
+  return err;
 }
 
 static json_t *find_added(const json_t *added, const json_t *content) {

@@ -64,10 +64,11 @@ typedef struct sp_model_file {
 typedef struct sp_tokenizer_rules {
   bool bert; /* the three below are the normalizer's, whatever its file says */
   bool lowercase, accents, chinese;
-  bool lower_first; /* before all other steps */
-  char *dir;        /* of the tokenizer's file */
-  char *where;      /* tokenizer_config.json; NULL: there is none */
-  json_t *config;   /* whole numbers are reals */
+  bool lower_first;           /* before all other steps */
+  bool roberta, prefix_space; /* of the ByteLevel pre-tokenizer, whatever its file says */
+  char *dir;                  /* of the tokenizer's file */
+  char *where;                /* tokenizer_config.json; NULL: there is none */
+  json_t *config;             /* whole numbers are reals */
 } sp_tokenizer_rules;
 
 /* Reads the tokenizer_config.json beside `path`, if there is one. On SP_OK the caller ends
@@ -80,8 +81,15 @@ void sp_tokenizer_rules_free(sp_tokenizer_rules *r);
  * the rules say otherwise. */
 sp_err sp_tokenizer_rules_normalizer(const sp_tokenizer_rules *r, json_t **normalizer,
                                      bool *changed, const char *where);
+sp_err sp_tokenizer_rules_pretokenizer(const sp_tokenizer_rules *r, json_t *pre,
+                                       bool *changed, const char *where);
 sp_err sp_tokenizer_rules_added(const sp_tokenizer_rules *r, json_t **added,
                                 bool *changed, const char *where);
+
+/* Refuses a BERT whose tokenizer.json has other special tokens than its
+ * tokenizer_config.json. Errors: EFORMAT. */
+sp_err sp_tokenizer_rules_check(const sp_tokenizer_rules *r,
+                                const struct sp_tokenizer *t);
 
 /* sp_tokenizer_parse() with rules; NULL: none. */
 sp_err sp_tokenizer_parse_ruled(const char *json, size_t n, const char *where,
@@ -421,9 +429,9 @@ struct sp_tokenizer {
   sp_bpe bpe;
   sp_unigram unigram;
   sp_postprocessor post;
-  sp_buf text;                            /* the file, for saving */
-  sp_buf changed[SP_PART_NORMALIZER + 1]; /* parts that other files changed */
-  sp_member parts[SP_N_PARTS];            /* in them */
+  sp_buf text;                               /* the file, for saving */
+  sp_buf changed[SP_PART_PRE_TOKENIZER + 1]; /* parts that other files changed */
+  sp_member parts[SP_N_PARTS];               /* in them */
   uint64_t hash;
 };
 

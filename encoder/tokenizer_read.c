@@ -191,12 +191,15 @@ static sp_err replace_part(sp_tokenizer *t, sp_file_part part, const json_t *tre
 /* The parts as other files will have them. */
 static sp_err apply_rules(sp_tokenizer *t, const sp_tokenizer_rules *rules,
                           json_t *trees[SP_N_PARTS], const char *where) {
-  const sp_file_part added = SP_PART_ADDED_TOKENS, normalizer = SP_PART_NORMALIZER;
+  const sp_file_part added = SP_PART_ADDED_TOKENS, normalizer = SP_PART_NORMALIZER,
+                     pre = SP_PART_PRE_TOKENIZER;
   bool changed;
   sp_err err = sp_tokenizer_rules_normalizer(rules, &trees[normalizer], &changed, where);
   if (!err && changed) err = replace_part(t, normalizer, trees[normalizer], where);
   if (!err) err = sp_tokenizer_rules_added(rules, &trees[added], &changed, where);
   if (!err && changed) err = replace_part(t, added, trees[added], where);
+  if (!err) err = sp_tokenizer_rules_pretokenizer(rules, trees[pre], &changed, where);
+  if (!err && changed) err = replace_part(t, pre, trees[pre], where);
   return err;
 }
 
@@ -216,6 +219,7 @@ static sp_err read_text(sp_tokenizer *t, const sp_tokenizer_rules *rules,
     err = sp_member_parse(&t->parts[i], PARTS[i], where, &trees[i]);
   if (!err && rules) err = apply_rules(t, rules, trees, where);
   if (!err) err = read_parts(t, trees, where);
+  if (!err && rules) err = sp_tokenizer_rules_check(rules, t);
   for (size_t i = 0; i < SP_N_PARTS; i++) json_decref(trees[i]);
   return err;
 }

@@ -128,6 +128,44 @@ static void added_tokens_of_tokenizer_config_join_those_of_tokenizer_json(void *
   assert_non_null(strstr(sp_err_message(), "have the same id 6"));
 }
 
+static void other_special_tokens_in_tokenizer_config_are_refused(void **state) {
+  put_tokenizer_json(*state, CASED, "");
+  tiny_put(*state, "tokenizer_config.json",
+           "{\"cls_token\": {\"content\": \"[CLS]\"}, \"unk_token\": \"[MASK]\"}");
+  const sp_encoder_options o = {.device = "cpu", .n_threads = 1};
+  sp_encoder *e;
+  assert_int_equal(sp_encoder_open(*state, &o, &e), SP_EFORMAT);
+  assert_non_null(
+      strstr(sp_err_message(), "unk_token is [MASK], tokenizer.json has [UNK]"));
+  tiny_put(*state, "tokenizer_config.json", "{\"truncation_side\": \"left\"}");
+  assert_int_equal(sp_encoder_open(*state, &o, &e), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "truncation_side left"));
+}
+
+static void robertas_prefix_space_is_tokenizer_configs(void **state) {
+  static const char JSON[] =
+      "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": %s}, "
+      "\"model\":"
+      " {\"type\": \"BPE\", \"merges\": [], \"vocab\": {\"a\": 0, \"\xc4\xa0\": 1}}}";
+  for (int prefix = 0; prefix < 2; prefix++) {
+    char text[300];
+    snprintf(text, sizeof text, JSON, prefix ? "false" : "true");
+    tiny_put(*state, "tokenizer.json", text);
+    tiny_put(*state, "tokenizer_config.json",
+             prefix ? "{\"tokenizer_class\": \"RobertaTokenizer\","
+                      " \"add_prefix_space\": true}"
+                    : "{\"tokenizer_class\": \"RobertaTokenizerFast\"}");
+    sp_tokenizer *t;
+    sp_tokens tokens = {0};
+    assert_int_equal(sp_tokenizer_open(*state, &t), SP_OK);
+    assert_int_equal(sp_tokenizer_encode(t, "a", 1, &(sp_tokenize_options){0}, &tokens),
+                     SP_OK);
+    assert_int_equal(tokens.n, 1 + prefix);
+    sp_tokens_free(&tokens);
+    sp_tokenizer_free(t);
+  }
+}
+
 static void other_tokenizer_classes_keep_the_normalizer(void **state) {
   put_tokenizer_json(*state, CASED, "");
   tiny_put(*state, "tokenizer_config.json",
@@ -263,6 +301,8 @@ int main(void) {
       IN_DIR(added_tokens_beside_vocab_txt_are_added),
       IN_DIR(tokenizer_config_comes_before_the_bert_normalizer),
       IN_DIR(added_tokens_of_tokenizer_config_join_those_of_tokenizer_json),
+      IN_DIR(other_special_tokens_in_tokenizer_config_are_refused),
+      IN_DIR(robertas_prefix_space_is_tokenizer_configs),
       IN_DIR(other_tokenizer_classes_keep_the_normalizer),
       IN_DIR(changed_rules_are_saved_with_the_tokenizer),
       IN_DIR(rules_that_agree_leave_the_hash_alone),
