@@ -3,8 +3,8 @@
  * transformers' BERT tokenizers (BertTokenizerFast of version 4, BertTokenizer of 5) take
  * three settings of the normalizer from tokenizer_config.json, with defaults of their own,
  * whatever tokenizer.json says. sentence-transformers' do_lower_case puts a Lowercase
- * before the normalizer. RoBERTa's classes take add_prefix_space from there. Every class adds the tokens of added_tokens_decoder, or gives them
- * its flags. */
+ * before the normalizer. RoBERTa's classes take add_prefix_space from there. Every class
+ * adds the tokens of added_tokens_decoder, or gives them its flags. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +22,6 @@ static bool is_bert_class(const char *name) {
 static sp_err read_rules(const json_t *o, const char *where, bool bert,
                          sp_tokenizer_rules *r) {
   const char *class_ = NULL;
-  r->roberta = false;
   sp_err err = sp_json_get_string(o, "tokenizer_class", where, &class_);
   r->bert = class_ ? is_bert_class(class_) : bert;
   r->roberta = class_ && (!strcmp(class_, "RobertaTokenizer") ||

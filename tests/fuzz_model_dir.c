@@ -28,6 +28,7 @@ static const struct {
              {'j', "tokenizer.json"},
              {'v', "vocab.txt"},
              {'k', "tokenizer_config.json"},
+             {'t', "added_tokens.json"},
              {'s', "sentence_bert_config.json"},
              {'p', "config_sentence_transformers.json"},
              {'m', "modules.json"},
