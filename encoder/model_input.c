@@ -144,6 +144,19 @@ static sp_err refuse_settings(const json_t *o, const char *where) {
   return SP_OK;
 }
 
+/* SpladePooling over anything but the head's logits gives no terms. */
+static sp_err check_task(const json_t *o, const char *where, bool pooling) {
+  const char *task = "fill-mask";
+  sp_err err = sp_json_get_string(o, "transformer_task", where, &task);
+  if (err || !pooling || !strcmp(task, "fill-mask") || !strcmp(task, "text-generation"))
+    return err;
+  return sp_fail(
+      SP_EFORMAT,
+      "%s: the transformer_task %.60s has no logits for SpladePooling: expected "
+      "fill-mask",
+      where, task);
+}
+
 sp_err sp_model_max_length(const char *dir, double *out) {
   char *path;
   json_t *o;
@@ -176,6 +189,7 @@ static sp_err read_lengths(sp_model *m, const sp_layout *l, const char *tokenize
   if (limit < positions) m->max_length = (uint32_t)limit;
   if (!err) err = sp_json_get_bool(o, "do_lower_case", path, &m->lowercase);
   if (!err) err = refuse_settings(o, path);
+  if (!err) err = check_task(o, path, l->has_pooling);
   if (!err) err = read_expansion(m, path, o);
   json_decref(o);
   free(path);

@@ -267,6 +267,10 @@ static void settings_that_change_the_ids_or_the_network_are_refused(void **state
            "{\"config_args\": {\"num_hidden_layers\": 1}}");
   assert_int_equal(sp_model_open(*state, &m), SP_EFORMAT);
   assert_non_null(strstr(sp_err_message(), "num_hidden_layers in config_args"));
+  tiny_put(*state, "sentence_bert_config.json",
+           "{\"transformer_task\": \"feature-extraction\"}");
+  assert_int_equal(sp_model_open(*state, &m), SP_EFORMAT);
+  assert_non_null(strstr(sp_err_message(), "feature-extraction has no logits"));
 }
 
 /* Beyond the table of positions there is other memory. */
