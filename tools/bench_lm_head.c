@@ -472,6 +472,8 @@ int main(int argc, char **argv) {
       return 2;
     }
   }
+  if (backward && screen)
+    stop("--backward", "not with --screen, which times sparse output alone");
   struct cudaDeviceProp device;
   CUDA(cudaGetDeviceProperties(&device, 0));
   cublasHandle_t blas;
