@@ -114,25 +114,56 @@ sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n) {
   return err;
 }
 
+/* Files are published here and by the builder of indexes: their names must survive a loss
+ * of power as what they name does. */
+sp_err sp_dir_sync(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno == EACCES ? SP_OK : sp_fail_errno(errno, "%s", path);
+  int failed = fsync(fd) ? errno : 0;
+  close(fd);
+  if (!failed || failed == EINVAL) return SP_OK; /* the file system has no such thing */
+  return sp_fail_errno(failed, "%s: cannot write the directory", path);
+}
+
+static sp_err sync_parent(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash) return sp_dir_sync(".");
+  char *dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+  if (!dir) return sp_fail(SP_ENOMEM, "%s: out of memory", path);
+  sp_err err = sp_dir_sync(dir);
+  free(dir);
+  return err;
+}
+
+/* out->path becomes what is written: links are followed, and the file they lead to is
+ * replaced. out->tmp stays NULL for pipes and devices: renaming over one would take it away
+ * from everybody else. */
+static sp_err name_files(const char *path, sp_out *out) {
+  struct stat st;
+  const bool there = stat(path, &st) == 0, regular = !there || S_ISREG(st.st_mode);
+  if (there && S_ISDIR(st.st_mode)) return sp_fail_errno(EISDIR, "%s", path);
+  out->path = there && regular ? realpath(path, NULL) : strdup(path);
+  if (!out->path) return sp_fail_errno(errno, "%s", path);
+  if (regular && asprintf(&out->tmp, "%s.tmp-%ld", out->path, (long)getpid()) < 0) {
+    out->tmp = NULL;
+    return sp_fail(SP_ENOMEM, "%s: out of memory", path);
+  }
+  return SP_OK;
+}
+
 sp_err sp_out_open(const char *path, sp_out *out) {
   *out = (sp_out){0};
   if (strcmp(path, "-") == 0) {
     out->f = stdout;
     return SP_OK;
   }
-  out->path = strdup(path);
-  if (!out->path || asprintf(&out->tmp, "%s.tmp-%ld", path, (long)getpid()) < 0) {
-    out->tmp = NULL;
-    sp_out_abort(out);
-    return sp_fail(SP_ENOMEM, "%s: out of memory", path);
+  sp_err err = name_files(path, out);
+  if (!err) {
+    out->f = fopen(out->tmp ? out->tmp : out->path, "wbe");
+    if (!out->f) err = sp_fail_errno(errno, "%s: cannot write", path);
   }
-  out->f = fopen(out->tmp, "wbe");
-  if (!out->f) {
-    sp_err err = sp_fail_errno(errno, "%s: cannot write", path);
-    sp_out_abort(out);
-    return err;
-  }
-  return SP_OK;
+  if (err) sp_out_abort(out);
+  return err;
 }
 
 sp_err sp_out_commit(sp_out *out) {
@@ -142,14 +173,15 @@ sp_err sp_out_commit(sp_out *out) {
     out->f = NULL;
     return failed ? sp_fail_errno(failed, "%s: cannot write", name) : SP_OK;
   }
-  if (!failed && fsync(fileno(out->f))) failed = errno;
+  if (!failed && out->tmp && fsync(fileno(out->f))) failed = errno;
   if (fclose(out->f) && !failed) failed = errno;
   out->f = NULL;
-  if (!failed && rename(out->tmp, out->path)) failed = errno;
+  if (!failed && out->tmp && rename(out->tmp, out->path)) failed = errno;
   sp_err err = failed ? sp_fail_errno(failed, "%s: cannot write", name) : SP_OK;
-  if (!failed) {
+  if (!failed && out->tmp) {
     free(out->tmp);
     out->tmp = NULL; /* nothing to remove */
+    err = sync_parent(out->path);
   }
   sp_out_abort(out);
   return err;

@@ -32,16 +32,19 @@ sp_err sp_file_read(const char *path, size_t max, char **out, size_t *n);
 sp_err sp_stream_read(FILE *f, const char *name, size_t max, char **out, size_t *n);
 
 /* A file that appears under its name only when it is complete: written beside it as
- * PATH.tmp-PID, flushed to disk and renamed by commit, removed by abort. PATH "-" is
- * standard output, written as it comes. */
+ * PATH.tmp-PID, flushed to disk and renamed by commit, removed by abort. A link is followed.
+ * What is no file (a pipe, a device, and "-", standard output) is written as it comes. */
 typedef struct sp_out {
   FILE *f;
-  char *path, *tmp; /* NULL for standard output */
+  char *path, *tmp; /* NULL for standard output; tmp also for pipes and devices */
 } sp_out;
 
 sp_err sp_out_open(const char *path, sp_out *out); /* Errors: ENOTFOUND, EIO, ENOMEM */
 sp_err sp_out_commit(sp_out *out); /* Errors: EIO (disk full); then as aborted */
 void sp_out_abort(sp_out *out);
+
+/* Sees that the names in a directory are on the disk. Errors: ENOTFOUND, EIO. */
+sp_err sp_dir_sync(const char *path);
 
 /* "dir/name" in a malloc'ed string, or NULL when memory is out (and the failure is kept).
  */

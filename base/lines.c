@@ -23,24 +23,52 @@ sp_err sp_lines_open(const char *path, size_t max_line, sp_lines *out) {
   return SP_OK;
 }
 
-sp_err sp_lines_next(sp_lines *in, bool *more) {
-  *more = false;
+/* Room for one byte more and the NUL. */
+static sp_err grow(sp_lines *in) {
+  size_t cap = in->cap < 256 ? 256 : in->cap * 2;
+  char *line = cap > in->cap ? realloc(in->line, cap) : NULL;
+  if (!line) return sp_fail(SP_ENOMEM, "%s: out of memory", in->name);
+  in->line = line;
+  in->cap = cap;
+  return SP_OK;
+}
+
+/* Not getline(): it takes a whole line, however long, before anyone can refuse it. */
+static sp_err read_line(sp_lines *in, bool *ended) {
+  const size_t most = in->max < SIZE_MAX - 2 ? in->max + 1 : in->max; /* with a \r */
+  int c;
   errno = 0;
-  ssize_t got = getline(&in->line, &in->cap, in->f);
-  if (got < 0) {
-    if (ferror(in->f)) return sp_fail_errno(errno ? errno : EIO, "%s", in->name);
-    if (errno == ENOMEM) return sp_fail(SP_ENOMEM, "%s: out of memory", in->name);
-    return SP_OK;
+  for (in->n = 0; (c = getc_unlocked(in->f)) != EOF; in->line[in->n++] = (char)c) {
+    if (in->n + 2 > in->cap) {
+      sp_err err = grow(in);
+      if (err) return err;
+    }
+    if (c == '\n') break;
+    if (in->n == most)
+      return sp_fail(SP_EINVAL, "%s:%llu: a line of more than %zu bytes", in->name,
+                     (unsigned long long)in->number + 1, in->max);
   }
-  in->n = (size_t)got;
-  in->offset += in->n;
+  *ended = c == '\n';
+  if (c == EOF && ferror(in->f))
+    return sp_fail_errno(errno ? errno : EIO, "%s", in->name);
+  return SP_OK;
+}
+
+sp_err sp_lines_next(sp_lines *in, bool *more) {
+  static const char MARK[] = "\xef\xbb\xbf"; /* U+FEFF, as some editors begin a file */
+  *more = false;
+  bool ended, first = in->offset == 0;
+  sp_err err = read_line(in, &ended);
+  if (err || (in->n == 0 && !ended)) return err;
+  in->offset += in->n + ended;
   in->number++;
-  if (in->n && in->line[in->n - 1] == '\n') in->n--;
   if (in->n && in->line[in->n - 1] == '\r') in->n--;
-  in->line[in->n] = '\0';
+  if (first && in->n >= 3 && memcmp(in->line, MARK, 3) == 0)
+    memmove(in->line, in->line + 3, in->n -= 3);
   if (in->n > in->max)
-    return sp_fail(SP_EINVAL, "%s:%llu: a line of %zu bytes, at most %zu are read",
-                   in->name, (unsigned long long)in->number, in->n, in->max);
+    return sp_fail(SP_EINVAL, "%s:%llu: a line of more than %zu bytes", in->name,
+                   (unsigned long long)in->number, in->max);
+  in->line[in->n] = '\0';
   *more = true;
   return SP_OK;
 }

@@ -23,7 +23,8 @@ typedef struct sp_lines {
  * EINVAL with its number. Errors: ENOTFOUND, EIO. */
 sp_err sp_lines_open(const char *path, size_t max_line, sp_lines *out);
 
-/* Reads the next line; *more is false at the end of the file. Errors: EINVAL, EIO,
+/* Reads the next line; *more is false at the end of the file. A byte order mark before the
+ * first line is no part of it. No more than max_line is held in memory. Errors: EINVAL, EIO,
  * ENOMEM. */
 sp_err sp_lines_next(sp_lines *in, bool *more);
 void sp_lines_close(sp_lines *in);

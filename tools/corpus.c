@@ -105,7 +105,7 @@ static sp_err next_line(sp_corpus *c, bool *more) {
       c->place = (sp_corpus_place){.file = c->place.file + 1,
                                    .n_docs = c->place.n_docs,
                                    .n_repaired = c->place.n_repaired};
-    } else if (c->lines.line[strspn(c->lines.line, " \t")] || c->lines.n > 1) {
+    } else if (strspn(c->lines.line, " \t") < c->lines.n) {
       return SP_OK;
     }
   }

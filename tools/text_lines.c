@@ -66,7 +66,7 @@ sp_err text_lines_next(text_lines *t, text_line *out, bool *more) {
   do {
     err = sp_lines_next(&t->in, more);
     if (err || !*more) return err;
-  } while (t->in.n == 0);
+  } while (strspn(t->in.line, " \t") == t->in.n);
   *out = (text_line){0};
   sp_json_scan s = sp_json_scan_begin(t->in.line, t->in.n);
   const char *fault = read_members(t, &s, out);
