@@ -20,6 +20,10 @@ bad_corpora_are_refused() {
   printf '{"_id": "1", "text": "one"}\n{"text": "two"}\n' >nameless.jsonl
   refuse 'nameless.jsonl:2' nameless.jsonl
   expect 1 'no/folder: cannot make' "$spindle" index no/folder --corpus "$demo"
+  mkfifo pipe
+  { cat "$demo/corpus.jsonl" >pipe & } 2>/dev/null
+  expect 1 'cannot be read twice' timeout 60 "$spindle" index refused --corpus pipe
+  kill $! 2>/dev/null || true
   expect 2 'not both' "$spindle" index refused
   expect 2 'not both' "$spindle" index refused --corpus a --vectors b
   expect 2 'lexical' "$spindle" index refused --corpus a --encoder dense
@@ -32,6 +36,14 @@ the_last_of_equal_ids_counts() {
   expect 0 'new stork' "$spindle" search twice --json stork
   expect 0 '"results": \[\]' "$spindle" search twice --json heron
   expect 1 'there already' "$spindle" index twice --corpus twice.jsonl
+}
+
+blank_lines_and_byte_order_marks_are_passed_over() {
+  printf '\357\273\277{"_id": "a", "text": "heron"}\r\n   \r\n\t\n{"_id": "b", "text": "pike"}' >windows.jsonl
+  expect 0 'windows: 2 documents' "$spindle" index windows --corpus windows.jsonl
+  sed 's/_id/id/' windows.jsonl >windows.texts
+  [ "$("$spindle" encode --encoder lexical windows.texts 2>/dev/null | wc -l)" = 2 ] ||
+    fail 'encode does not read blank lines and a byte order mark'
 }
 
 invalid_utf8_is_replaced() {
@@ -120,6 +132,7 @@ a_killed_build_goes_on() {
 
 bad_corpora_are_refused
 the_last_of_equal_ids_counts
+blank_lines_and_byte_order_marks_are_passed_over
 invalid_utf8_is_replaced
 ten_megabytes_are_one_document
 keys_of_vectors_are_term_numbers

@@ -33,6 +33,9 @@ sp_err sp_input_identify(char *const *paths, size_t n, sp_buf *out) {
     uint64_t hash;
     if (stat(paths[i], &st)) return sp_fail_errno(errno, "%s", paths[i]);
     if (S_ISDIR(st.st_mode)) return sp_fail_errno(EISDIR, "%s", paths[i]);
+    if (!S_ISREG(st.st_mode)) /* what is read for the hash would be missing later */
+      return sp_fail(SP_EINVAL, "%s: a pipe or device cannot be read twice: name a file",
+                     paths[i]);
     err = hash_head(paths[i], &hash);
     if (!err)
       err = sp_buf_printf(out, "%s %" PRIu64 " %" PRIu64 ".%09ld %016" PRIx64 "\n",

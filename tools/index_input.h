@@ -10,7 +10,7 @@
 
 /* Appends what identifies the input files: path, size, time of change, hash of the head
  * of each. A build that was cut off is gone on with only when all are the same. Errors:
- * ENOTFOUND, EIO, ENOMEM. */
+ * ENOTFOUND, EINVAL (a pipe or device), EIO, ENOMEM. */
 sp_err sp_input_identify(char *const *paths, size_t n, sp_buf *out);
 
 /* Adds the vectors of a file (any format of index/vector_io.h); texts that it holds are
