@@ -317,6 +317,15 @@ static void remove_file(const char *dir, const char *name) {
   free(path);
 }
 
+/* The names of data.mdb and of the directory itself; LMDB sees to what is in the file. */
+static sp_err sync_names(const sp_builder *b) {
+  sp_err err = sp_dir_sync(b->path);
+  char *parent = sp_path_join(b->path, "..");
+  if (!err) err = parent ? sp_dir_sync(parent) : SP_ENOMEM;
+  free(parent);
+  return err;
+}
+
 void sp_builder_abort(sp_builder *b) {
   if (!b) return;
   /* Sweeping may fail as the build did (a full disk): then the next build sweeps. */
@@ -348,7 +357,8 @@ sp_err sp_builder_finish(sp_builder *b, sp_build_summary *summary) {
     return sp_fail(err, "%s", message);
   }
   sp_store_close(&b->store);
+  err = sync_names(b);
   sp_spool_remove(b->path);
   release(b);
-  return SP_OK;
+  return err;
 }

@@ -94,7 +94,8 @@ sp_err sp_builder_add(sp_builder *b, const char *id, size_t n_id, const sp_vec *
 sp_err sp_builder_checkpoint(sp_builder *b, const void *position, size_t n);
 
 /* Builds and commits; `summary` may be NULL. Ends the builder in any case: on failure a
- * new index is removed, an old one is as it was. No document at all is EINVAL. */
+ * new index is removed, an old one is as it was (only where the disk refuses to keep the
+ * names of a new one, EIO, is it there). No document at all is EINVAL. */
 sp_err sp_builder_finish(sp_builder *b, sp_build_summary *summary);
 
 /* Gives up: a new index is removed, an old one is as it was. */

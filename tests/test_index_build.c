@@ -1,12 +1,63 @@
 /* tests/test_index_build.c - what goes into an index comes out of it. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "harness.h"
+#include "index/spool.h"
 #include "index_fixture.h"
 
 enum { N_TERMS = 3000, N_WIDE = 70000 };
+
+/* The linker sends the calls of these two here first. */
+static int n_checked, n_synced_folders;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd) {
+  struct stat st;
+  n_synced_folders += fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+  return __real_fsync(fd);
+}
+
+sp_err __real_sp_spool_check(const sp_spool *s, uint64_t i, uint32_t n_terms);
+sp_err __wrap_sp_spool_check(const sp_spool *s, uint64_t i, uint32_t n_terms);
+sp_err __wrap_sp_spool_check(const sp_spool *s, uint64_t i, uint32_t n_terms) {
+  n_checked++;
+  return __real_sp_spool_check(s, i, n_terms);
+}
+
+static sp_err observe_nothing(void *arg, const sp_vec *v) {
+  (void)arg;
+  (void)v;
+  return SP_OK;
+}
+
+static void a_spooled_document_is_checked_once(void **state) {
+  sp_build_options o = fixture_options();
+  const sp_build_hooks learning = {.observe = observe_nothing}, none = {0};
+  for (int learns = 0; learns < 2; learns++) {
+    sp_builder *b;
+    const char *path = path_in(*state, learns ? "learns" : "does-not");
+    assert_int_equal(sp_builder_open(path, &o, &b), SP_OK);
+    sp_builder_attach(b, learns ? &learning : &none);
+    assert_int_equal(fixture_add(b, 0, 500, N_TERMS), SP_OK);
+    n_checked = 0;
+    assert_int_equal(sp_builder_finish(b, NULL), SP_OK);
+    assert_int_equal(n_checked, 500);
+  }
+}
+
+static void the_names_of_a_finished_index_are_on_the_disk(void **state) {
+  sp_build_options o = fixture_options();
+  sp_builder *b;
+  assert_int_equal(sp_builder_open(path_in(*state, "ix"), &o, &b), SP_OK);
+  assert_int_equal(fixture_add(b, 0, 10, N_TERMS), SP_OK);
+  n_synced_folders = 0;
+  assert_int_equal(sp_builder_finish(b, NULL), SP_OK);
+  assert_true(n_synced_folders >= 3); /* the last checkpoint's, then its own and above */
+}
 
 static void every_document_and_list_reads_back(void **state) {
   const char *path = path_in(*state, "ix");
@@ -201,6 +252,8 @@ static void a_second_builder_is_told_to_wait(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      IN_TEMP_DIR(a_spooled_document_is_checked_once),
+      IN_TEMP_DIR(the_names_of_a_finished_index_are_on_the_disk),
       IN_TEMP_DIR(every_document_and_list_reads_back),
       IN_TEMP_DIR(a_vocabulary_beyond_16_bits_reads_back),
       IN_TEMP_DIR(threads_and_memory_change_no_byte),
