@@ -72,11 +72,32 @@ for part in 0 7 $((size / 3)) $((size - 1)); do
   encode --resume -o again.jsonl texts.jsonl 2>/dev/null || fail "resume at $part failed"
   terms again.jsonl | cmp -s - a || fail "resumed at $part of $size bytes: other lines"
 done
+{ head -n 100 all.jsonl; printf '\0\0\0\0'; } >again.jsonl
+encode --resume -o again.jsonl texts.jsonl 2>/dev/null || fail "resume behind zeros failed"
+terms again.jsonl | cmp -s - a || fail "resumed behind zeros: other lines"
 size=$(wc -c <all.spv)
 head -c $((size / 2)) all.spv >again.spv
 encode --resume -o again.spv texts.jsonl 2>/dev/null || fail "resume of compact failed"
 "$spindle" convert again.spv - --to jsonl 2>/dev/null | wc -l | grep -q -w 300 ||
   fail "compact was not resumed whole"
+
+# what is somebody else's, or of other texts, is not gone on with and stays as it was
+printf '{"id":7,"text":"a corpus"}\n{"id":8,"text":"without its last newline"}' >corpus.jsonl
+cp corpus.jsonl corpus.copy
+expect 1 "corpus.jsonl:1: not a line of vectors" encode --resume -o corpus.jsonl texts.jsonl
+cmp -s corpus.jsonl corpus.copy || fail "--resume changed a corpus"
+printf 'notes' >notes.jsonl
+expect 1 "notes.jsonl:1: not a line of vectors" encode --resume -o notes.jsonl texts.jsonl
+[ "$(cat notes.jsonl)" = notes ] || fail "--resume changed notes"
+mkfifo fifo
+expect 1 "only a file can be resumed" timeout 60 "$spindle" encode --model "$model" --resume \
+  --format jsonl -o fifo texts.jsonl
+head -n 100 texts.jsonl >fewer.jsonl
+cp all.jsonl again.jsonl
+expect 1 "fewer.jsonl: the output holds 300 vectors" encode --resume -o again.jsonl fewer.jsonl
+cmp -s all.jsonl again.jsonl || fail "fewer texts changed the output"
+expect 1 "another writer" flock again.jsonl "$spindle" encode --model "$model" --resume \
+  -o again.jsonl texts.jsonl
 
 # killed while it writes, it goes on to the same bytes: a pipe keeps it from being done before
 lines=900

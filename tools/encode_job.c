@@ -104,7 +104,11 @@ sp_err encode_job_run(const encode_job *job) {
   encode_chunk all = {0};
   sp_progress_begin(&f.progress, stderr, "texts", job->n_skip, 0);
   sp_err err = learns ? run_learning(&f, &all) : run_stages(&f);
-  sp_progress_end(&f.progress);
+  if (!err && (f.to_skip || f.to_drop))
+    err = sp_fail(SP_EINVAL,
+                  "%s: the output holds %llu vectors, of more texts than are here",
+                  job->in->in.name, (unsigned long long)job->n_skip);
+  if (!err) sp_progress_end(&f.progress);
   encode_chunk_free(&all);
   sp_buf_free(&f.text);
   return err;

@@ -15,7 +15,8 @@ typedef struct encode_job {
 } encode_job;
 
 /* Errors: whatever reading, encoding or writing said; EINVAL for an encoder that learns
- * (lexical) with texts to skip, as its weights depend on all texts. */
+ * (lexical) with texts to skip, as its weights depend on all texts, and for fewer texts than
+ * are to be skipped. */
 sp_err encode_job_run(const encode_job *job);
 
 #endif

@@ -2,24 +2,49 @@
 #include "tools/vector_output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* Counts the whole lines and cuts off what follows the last. */
-static sp_err keep_whole_lines(FILE *f, const char *path, uint64_t *n_lines) {
-  char bytes[1 << 16];
-  off_t at = 0, end = 0;
+static const char BEGIN[] = "{\"id\":", END[] = "]}"; /* of each line */
+enum { N_BEGIN = sizeof BEGIN - 1 };
+
+/* Counts the whole lines; *end is where the last of them ends. Anything but lines of ours, and
+ * the first part of one at the end, is somebody's work. */
+static sp_err find_end(FILE *f, const char *path, uint64_t *n_lines, off_t *end) {
+  off_t at = 0, begin = 0;
+  int c, last = 0, before = 0;
   *n_lines = 0;
-  for (size_t n; (n = fread(bytes, 1, sizeof bytes, f)) > 0; at += (off_t)n)
-    for (size_t i = 0; i < n; i++)
-      if (bytes[i] == '\n') {
-        ++*n_lines;
-        end = at + (off_t)i + 1;
-      }
-  if (ferror(f)) return sp_fail_errno(errno, "%s", path);
-  if (ftruncate(fileno(f), end) || fseeko(f, end, SEEK_SET))
-    return sp_fail_errno(errno, "%s: cannot go on behind its last line", path);
-  return SP_OK;
+  *end = 0;
+  for (; (c = getc_unlocked(f)) != EOF; at++, before = last, last = c) {
+    const bool ours = c == '\n'
+                          ? before == END[0] && last == END[1] && at > begin + N_BEGIN
+                          : at >= begin + N_BEGIN || c == BEGIN[at - begin];
+    if (c == '\0' && *n_lines) break; /* never written, as after a loss of power */
+    if (!ours)
+      return sp_fail(
+          SP_EFORMAT,
+          "%s:%llu: not a line of vectors as encode writes it: this file is not "
+          "gone on with",
+          path, (unsigned long long)*n_lines + 1);
+    if (c != '\n') continue;
+    ++*n_lines;
+    *end = begin = at + 1;
+  }
+  return ferror(f) ? sp_fail_errno(errno, "%s", path) : SP_OK;
+}
+
+/* Cuts off what follows the last whole line, and goes there. */
+static sp_err keep_whole_lines(FILE *f, const char *path, uint64_t *n_lines) {
+  if (flock(fileno(f), LOCK_EX | LOCK_NB))
+    return sp_fail(SP_EBUSY, "%s: another writer has it open", path);
+  off_t end;
+  sp_err err = find_end(f, path, n_lines, &end);
+  if (!err && (ftruncate(fileno(f), end) || fseeko(f, end, SEEK_SET)))
+    err = sp_fail_errno(errno, "%s: cannot go on behind its last line", path);
+  return err;
 }
 
 static sp_err open_lines(const char *path, bool resume, vector_output *o,
@@ -30,9 +55,13 @@ static sp_err open_lines(const char *path, bool resume, vector_output *o,
     return err;
   }
   o->in_place = true;
-  o->f = fopen(path, "r+b");
-  if (!o->f && errno == ENOENT) o->f = fopen(path, "w+b");
-  if (!o->f) return sp_fail_errno(errno, "%s", path);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  o->f = fd < 0 ? NULL : fdopen(fd, "r+b");
+  if (!o->f) {
+    sp_err err = sp_fail_errno(errno, "%s", path);
+    if (fd >= 0) close(fd);
+    return err;
+  }
   sp_err err = keep_whole_lines(o->f, path, n_there);
   if (err) fclose(o->f);
   return err;
@@ -48,6 +77,9 @@ sp_err vector_output_open(const char *path, sp_vector_write_options options, boo
                (options.format == SP_VECTORS_AUTO && (named || !strcmp(path, "-")));
   if (resume && !strcmp(path, "-"))
     return sp_fail(SP_EINVAL, "standard output cannot be resumed: name a file with -o");
+  struct stat st;
+  if (resume && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    return sp_fail(SP_EINVAL, "%s: only a file can be resumed", path);
   if (lines) return open_lines(path, resume, o, n_there);
   options.resumable = resume;
   sp_err err = sp_vector_writer_open(path, &options, &o->writer);
@@ -85,10 +117,9 @@ sp_err vector_output_sync(vector_output *o) {
 }
 
 static sp_err close_in_place(vector_output *o, sp_err err) {
-  int failed = fflush(o->f) || fsync(fileno(o->f));
-  int cause = errno;
-  failed |= fclose(o->f);
-  if (!err && failed) err = sp_fail_errno(cause, "%s: cannot write", o->path);
+  int failed = fflush(o->f) || fsync(fileno(o->f)) ? errno : 0;
+  if (fclose(o->f) && !failed) failed = errno;
+  if (!err && failed) err = sp_fail_errno(failed, "%s: cannot write", o->path);
   return err;
 }
 

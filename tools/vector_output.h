@@ -17,8 +17,9 @@ typedef struct vector_output {
 } vector_output;
 
 /* Opens `path` ("-": standard output). With `resume` an unfinished or finished output is
- * gone on with and *n_there is how many whole vectors it holds; jsonl and compact only.
- * Errors: EINVAL, EIO, ENOMEM, EFORMAT. */
+ * gone on with and *n_there is how many whole vectors it holds; jsonl and compact only. A file
+ * of anything else is left as it is. Errors: EINVAL, EIO, ENOMEM, EFORMAT, EBUSY (another
+ * writer goes on with it). */
 sp_err vector_output_open(const char *path, sp_vector_write_options options, bool resume,
                           vector_output *out, uint64_t *n_there);
 
